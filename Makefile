@@ -1,0 +1,52 @@
+# PulseRing: `make demo` runs a whole region on this machine, `make test` runs all tests.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV ?= .venv
+PY := $(VENV)/bin/python
+ARGS ?=
+export OMP_NUM_THREADS ?= 1
+export VENV
+
+.PHONY: help setup setup-dev demo test test-slow lint format doctor data clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+setup: ## set up .venv (torch, Horovod, everything pinned)
+	@scripts/setup.sh
+
+setup-dev:
+	@scripts/setup.sh dev
+	@scripts/system_packages.sh mosquitto:mosquitto chromium:chromium
+
+demo: setup ## a whole region on this machine; ARGS="--exit" ends by itself, ARGS="--help" tells more
+	@$(PY) -m simulators demo $(ARGS)
+
+test: setup-dev lint ## lint, then unit, contract, integration and end-to-end tests
+	@$(PY) -m pytest -m "not slow" $(ARGS)
+
+test-slow: setup-dev ## proofs that take minutes: kills, outages, the whole region twice
+	@$(PY) -m pytest -m slow --timeout 900 $(ARGS)
+
+lint: setup-dev ## format check, lint, types, import contracts
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
+
+format: setup-dev ## format and mend what ruff can
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+doctor: ## check this machine and say what to do about each fault
+	@$$( [ -x $(PY) ] && echo $(PY) || command -v python3 ) scripts/doctor.py $(ARGS)
+
+data: setup ## download MIT-BIH (about 100 MB) into the user's cache
+	@$(PY) -m common.ecg.download $(ARGS)
+
+bench-%: setup-dev ## measure a figure against its peer, such as bench-bytes
+	@$(PY) benchmarks/$*.py $(ARGS)
+
+clean: ## remove .venv, caches and var/; the Horovod wheel in the user's cache stays
+	rm -rf $(VENV) var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

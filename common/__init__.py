@@ -1,0 +1,1 @@
+"""Contracts and computations that bytes carry across tiers."""

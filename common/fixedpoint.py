@@ -1,0 +1,138 @@
+"""Updates as integers: clipping, power-of-two scales, saturation.
+
+A tensor with exponent ``e`` carries integers ``k`` that stand for ``k * 2**e``.  Scales are powers
+of two so that turning integers back into float64 is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from common.digest import Tensors
+from common.errors import ContractError
+
+Bits = Literal[8, 16]
+DTYPES: Mapping[int, type[np.signedinteger[Any]]] = {8: np.int8, 16: np.int16}
+HEADROOM = 8.0
+MIN_EXPONENT, MAX_EXPONENT = -60, 30
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Integers of one update and how many coordinates saturated."""
+
+    tensors: dict[str, npt.NDArray[np.signedinteger[Any]]]
+    num_saturated: int
+
+
+def largest(bits: Bits) -> int:
+    """Largest magnitude that `bits` carry, symmetric: 127 or 32767."""
+    return int((1 << (bits - 1)) - 1)
+
+
+def first_exponents(names: Tensors, clip_norm: float, bits: Bits) -> dict[str, int]:
+    """Exponents of a first round: ``ceil(log2(C / largest))`` for every tensor.
+
+    No coordinate of an update clipped to L2 norm `clip_norm` can saturate.
+
+    Raises
+    ------
+    ContractError
+        When `clip_norm` is not finite and positive.
+    """
+    if not (math.isfinite(clip_norm) and clip_norm > 0):
+        raise ContractError(f"clip_norm must be finite and positive, not {clip_norm}")
+    return dict.fromkeys(sorted(names), _exponent(clip_norm, bits))
+
+
+def next_exponents(mean: Tensors, exponents: Mapping[str, int], bits: Bits) -> dict[str, int]:
+    """Exponents after a committed aggregate: its max-abs times 8, never growing.
+
+    Parameters
+    ----------
+    mean : mapping of str to float64 array
+        The committed mean update.
+    exponents : mapping of str to int
+        The exponents that this aggregate was made with.
+    """
+    return {
+        name: min(exponents[name], _exponent(HEADROOM * peak, bits))
+        if peak > 0
+        else exponents[name]
+        for name, peak in ((name, float(np.max(np.abs(mean[name]), initial=0.0))) for name in mean)
+    }
+
+
+def clip(delta: Tensors, clip_norm: float) -> dict[str, npt.NDArray[np.float64]]:
+    """Scale `delta` so that its L2 norm over all tensors is at most `clip_norm`.
+
+    Raises
+    ------
+    ContractError
+        When `delta` holds a value that is not finite.
+    """
+    norm = l2_norm(delta)
+    if not math.isfinite(norm):
+        raise ContractError("the update holds a value that is not finite")
+    factor = min(1.0, clip_norm / norm) if norm > 0 else 1.0
+    return {name: np.asarray(delta[name], dtype=np.float64) * factor for name in sorted(delta)}
+
+
+def l2_norm(tensors: Tensors) -> float:
+    """L2 norm over all tensors, in float64."""
+    return math.sqrt(
+        sum(float(np.sum(np.square(np.asarray(t, dtype=np.float64)))) for t in tensors.values())
+    )
+
+
+def quantize(delta: Tensors, exponents: Mapping[str, int], bits: Bits) -> Quantized:
+    """Round `delta` to integers of `bits`, half to even; values beyond range saturate.
+
+    Parameters
+    ----------
+    delta : mapping of str to array
+        Finite values, already clipped.
+    exponents : mapping of str to int
+        One for each tensor of `delta`.
+    """
+    top = largest(bits)
+    num_saturated = 0
+    integers: dict[str, npt.NDArray[np.signedinteger[Any]]] = {}
+    for name in sorted(delta):
+        scaled = np.rint(np.ldexp(np.asarray(delta[name], dtype=np.float64), -exponents[name]))
+        num_saturated += int(np.count_nonzero(np.abs(scaled) > top))
+        integers[name] = np.clip(scaled, -top, top).astype(DTYPES[bits])
+    return Quantized(integers, num_saturated)
+
+
+def dequantize(
+    integers: Tensors, exponents: Mapping[str, int]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Float64 values of integers: ``k * 2**e``, exact below 2**53."""
+    return {
+        name: np.ldexp(np.asarray(integers[name], dtype=np.float64), exponents[name])
+        for name in sorted(integers)
+    }
+
+
+def norm_limit(integers: Tensors, exponents: Mapping[str, int], clip_norm: float) -> float:
+    """Largest L2 norm that an honest, clipped, rounded update can have.
+
+    Rounding moves each coordinate by at most half a step, so the norm by at most
+    ``sqrt(sum(size * 4**e)) / 2``.
+    """
+    rounding = math.sqrt(
+        sum(np.asarray(integers[name]).size * 4.0 ** exponents[name] for name in integers)
+    )
+    return clip_norm + 0.5 * rounding + 1e-9 * clip_norm
+
+
+def _exponent(peak: float, bits: Bits) -> int:
+    exponent = math.ceil(math.log2(peak / largest(bits)))
+    return max(MIN_EXPONENT, min(MAX_EXPONENT, exponent))

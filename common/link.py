@@ -1,0 +1,189 @@
+"""The MQTT 5 session of an edge node or coordinator: one client per broker role.
+
+The session is persistent (fixed client id, no clean start) and reconnects by itself.  Publishing
+while offline is refused rather than queued: what an owner has to say is state, and it says all of
+it again in `on_connect`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as mqtt
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from common.errors import ConfigError
+
+SESSION_EXPIRY_S = 7 * 24 * 3600
+RECEIVE_MAXIMUM = 32
+KEEPALIVE_S = 20
+MAX_QUEUED = 10_000
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class BrokerAddress:
+    """Where a broker listens, from a URL such as ``mqtt://127.0.0.1:1883``."""
+
+    host: str
+    port: int
+    tls: bool
+    username: str | None = None
+    password: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> BrokerAddress:
+        """Take a broker's URL apart.
+
+        Raises
+        ------
+        ConfigError
+            When the scheme is neither mqtt nor mqtts, or host or port are missing or wrong.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as fault:
+            raise ConfigError(f"broker URL {url!r}: {fault}") from fault
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+            raise ConfigError(f"broker URL {url!r}: write mqtt://host:port or mqtts://host:port")
+        tls = parts.scheme == "mqtts"
+        return cls(
+            parts.hostname, port or (8883 if tls else 1883), tls, parts.username, parts.password
+        )
+
+
+@dataclass(frozen=True)
+class Will:
+    """What the broker publishes, retained, when this session breaks."""
+
+    topic: str
+    payload: bytes
+
+
+class Link:
+    """One persistent MQTT 5 session, driven by one thread of paho's.
+
+    Parameters
+    ----------
+    url : str
+        The broker.
+    client_id : str
+        Fixed, so that the session is found again.
+    on_connect : callable
+        Called after each connect and its subscriptions; says everything again.
+    on_message : callable
+        Called with topic, payload and a token for `acknowledge`, from the network thread.
+    subscriptions : sequence of str
+        Topics at QoS 1.
+    manual_ack : bool
+        When true, the broker keeps a message until `acknowledge`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        client_id: str,
+        *,
+        on_connect: Callable[[], None],
+        on_message: Callable[[str, bytes, mqtt.MQTTMessage], None],
+        subscriptions: Sequence[str],
+        will: Will | None = None,
+        manual_ack: bool = False,
+    ) -> None:
+        self._address = BrokerAddress.parse(url)
+        self._subscriptions = list(subscriptions)
+        self._said_everything = on_connect
+        self._received = on_message
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=mqtt.MQTTv5,
+            manual_ack=manual_ack,
+        )
+        self._client.max_queued_messages_set(MAX_QUEUED)
+        self._client.reconnect_delay_set(min_delay=1, max_delay=15)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self._on_message
+        if self._address.username:
+            self._client.username_pw_set(self._address.username, self._address.password)
+        if self._address.tls:
+            self._client.tls_set()
+        if will:
+            self._client.will_set(will.topic, will.payload, qos=1, retain=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted the session."""
+        return self._client.is_connected()
+
+    def start(self) -> None:
+        """Connect, and from then on reconnect for as long as the session lives."""
+        connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+        connect.SessionExpiryInterval = SESSION_EXPIRY_S
+        connect.ReceiveMaximum = RECEIVE_MAXIMUM
+        self._client.connect_async(
+            self._address.host,
+            self._address.port,
+            keepalive=KEEPALIVE_S,
+            clean_start=False,
+            properties=connect,
+        )
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Disconnect in good order and join the thread."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Publish at QoS 1; false when offline or the queue is full, and then nothing was sent."""
+        if not self._client.is_connected():
+            return False
+        return (
+            self._client.publish(topic, payload, qos=1, retain=retain).rc == mqtt.MQTT_ERR_SUCCESS
+        )
+
+    def acknowledge(self, message: mqtt.MQTTMessage) -> None:
+        """Tell the broker that it may forget `message` (with `manual_ack`)."""
+        self._client.ack(message.mid, message.qos)
+
+    def _on_connect(
+        self,
+        client: mqtt.Client,
+        _userdata: object,
+        _flags: mqtt.ConnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            log.error("broker_refused", host=self._address.host, reason=str(reason))
+            return
+        if self._subscriptions:
+            client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in self._subscriptions])
+        log.info("broker_connected", host=self._address.host, port=self._address.port)
+        self._said_everything()
+
+    def _on_disconnect(
+        self,
+        _client: mqtt.Client,
+        _userdata: object,
+        _flags: mqtt.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        log.warning("broker_lost", host=self._address.host, reason=str(reason))
+
+    def _on_message(
+        self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage
+    ) -> None:
+        self._received(message.topic, bytes(message.payload), message)

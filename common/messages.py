@@ -1,0 +1,418 @@
+"""Messages that tiers exchange: frozen, versioned, schema-checked.
+
+Those listed in `common.wire` as carrying tensors travel as one safetensors file whose header holds
+them as JSON; the others travel as JSON.  The same bytes go over MQTT and into the mailbox.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
+
+from common.topics import Name
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+MailboxPath = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_.-]*){1,4}$")
+]
+TensorName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./-]{1,128}$")]
+Shape = tuple[Annotated[int, Field(ge=0, le=1 << 24)], ...]
+Positive = Annotated[FiniteFloat, Field(gt=0)]
+Fraction = Annotated[FiniteFloat, Field(gt=0, le=1)]
+Timestamp = Annotated[FiniteFloat, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+
+
+class Reason(StrEnum):
+    """Why an update or evaluation was refused; counted, and sent in the receipt."""
+
+    OVERSIZE = "oversize"
+    MALFORMED = "malformed"
+    SCHEMA = "schema"
+    WRONG_IDENTITY = "wrong_identity"
+    UNKNOWN_DEVICE = "unknown_device"
+    NOT_INVITED = "not_invited"
+    WRONG_ROUND = "wrong_round"
+    ROUND_CLOSED = "round_closed"
+    WRONG_BASE = "wrong_base"
+    WRONG_SHAPE = "wrong_shape"
+    NOT_FINITE = "not_finite"
+    NORM = "norm"
+    IMPOSSIBLE_COUNTS = "impossible_counts"
+    CONFLICTING_DUPLICATE = "conflicting_duplicate"
+
+
+class Fate(StrEnum):
+    """What finally became of a stored update."""
+
+    COUNTED = "counted"
+    QUARANTINED = "quarantined"
+    STALE = "stale"
+    WITHDRAWN = "withdrawn"
+    LEFT_OUT = "left_out"
+
+
+class Contract(BaseModel):
+    """Root of every message: frozen, no unknown key, versioned."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    schema_version: Literal[1] = 1
+
+
+class ServerRule(Contract):
+    """The server step of a round; `learning_rate` to `tau` are FedAdam's."""
+
+    algorithm: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"
+    learning_rate: Positive = 0.01
+    beta1: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.99
+    tau: Positive = 1e-3
+
+
+class LocalRule(Contract):
+    """What a wristband does in a round: steps of one batch each; `mu` is FedProx's."""
+
+    learning_rate: Positive
+    num_steps: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=1, le=4096)]
+    mu: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    seed: NonNegativeInt = 0
+
+
+class FixedPoint(Contract):
+    """How updates of a round become integers: clip norm, width and exponents."""
+
+    clip_norm: Positive
+    bits: Literal[8, 16] = 16
+    exponents: dict[TensorName, Annotated[int, Field(ge=-60, le=30)]]
+
+
+class RoundSpec(Contract):
+    """A round as opened by the coordinator.
+
+    ``purpose="evaluate"`` asks for evaluations only and leaves the model as it is.
+    """
+
+    kind: Literal["round"] = "round"
+    region: Name
+    day: PositiveInt
+    cycle: PositiveInt
+    round_id: PositiveInt
+    purpose: Literal["train", "evaluate"] = "train"
+    task: Name
+    base_digest: Digest
+    state_digest: Digest
+    server: ServerRule
+    local: LocalRule
+    fixed_point: FixedPoint
+    weighting: Literal["uniform", "examples"] = "uniform"
+    max_weight: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
+    evaluate: tuple[Digest, ...] = ()
+    evaluation_shapes: dict[TensorName, Shape] = Field(default_factory=dict)
+    locations: dict[Digest, MailboxPath]
+    sample_fraction: Fraction = 1.0
+    min_devices: PositiveInt = 1
+    quorum: PositiveInt = 1
+    opened_at: Timestamp
+    closes_at: Timestamp
+
+    @model_validator(mode="after")
+    def _complete(self) -> RoundSpec:
+        if self.closes_at <= self.opened_at:
+            raise ValueError("closes_at must come after opened_at")
+        for digest in (self.base_digest, *self.evaluate):
+            if digest not in self.locations:
+                raise ValueError(f"locations lacks {digest}")
+        return self
+
+
+class RingPlan(Contract):
+    """One attempt to form a ring: `members` in rank order."""
+
+    kind: Literal["ring_plan"] = "ring_plan"
+    round_id: PositiveInt
+    generation: PositiveInt
+    members: tuple[Name, ...] = Field(min_length=1, max_length=1024)
+    rendezvous_host: str
+    rendezvous_port: Annotated[int, Field(ge=1, le=65535)]
+    interface: str
+    timeout_s: Positive
+
+
+class RoundOutcome(Contract):
+    """How a round ended, with a name and a reason.
+
+    `aggregates` holds the digest of every hospital's aggregate that counted.
+    """
+
+    kind: Literal["outcome"] = "outcome"
+    region: Name
+    day: PositiveInt
+    round_id: PositiveInt
+    purpose: Literal["train", "evaluate"] = "train"
+    end: Literal["committed", "skipped", "aborted"]
+    reason: str = Field(max_length=500)
+    base_digest: Digest
+    model_digest: Digest
+    state_digest: Digest
+    sums_digest: Digest | None = None
+    generation: NonNegativeInt = 0
+    aggregates: dict[Name, Digest] = Field(default_factory=dict)
+    num_invited: Count = 0
+    num_stored: Count = 0
+    num_rejected: Count = 0
+    complete: bool = True
+    seconds: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+
+
+RegionPhase = Literal["open", "ring", "closed", "sealing", "waiting_for_release", "finished"]
+
+
+class RegionState(Contract):
+    """The whole state of a region, retained and sent again until it is heard.
+
+    A receiver acts on what it says, never on how it came about; `revision` grows with every
+    change, across restarts too.  Rings of a generation below `min_generation` are dead: a rank in
+    one is respawned.  `outcome` is the last ended round.
+    """
+
+    kind: Literal["region_state"] = "region_state"
+    region: Name
+    revision: PositiveInt
+    phase: RegionPhase
+    spec: RoundSpec | None = None
+    plan: RingPlan | None = None
+    min_generation: PositiveInt = 1
+    outcome: RoundOutcome | None = None
+
+
+class RankResult(Contract):
+    """What one rank computed in a ring."""
+
+    round_id: PositiveInt
+    generation: PositiveInt
+    sums_digest: Digest
+    model_digest: Digest
+    state_digest: Digest
+    weight: Count
+
+
+class RankFailure(Contract):
+    """Why a rank left a ring without a result."""
+
+    round_id: PositiveInt
+    generation: PositiveInt
+    reason: str = Field(max_length=500)
+
+
+class HospitalStatus(Contract):
+    """The whole state of an edge node, retained and sent again until it is heard.
+
+    `rank` is ``warm`` when its process waits for a plan, ``joined`` while it is a member of ring
+    `generation`, ``lost`` when it died and is being started again.
+    """
+
+    kind: Literal["hospital_status"] = "hospital_status"
+    region: Name
+    hospital: Name
+    online: bool = True
+    revision: NonNegativeInt = 0
+    rank: Literal["starting", "warm", "joined", "lost"] = "starting"
+    rank_pid: NonNegativeInt = 0
+    generation: NonNegativeInt = 0
+    round_id: NonNegativeInt = 0
+    phase: Literal["idle", "collecting", "ready"] = "idle"
+    aggregate_digest: Digest | None = None
+    weight: Count = 0
+    num_devices: Count = 0
+    num_invited: Count = 0
+    num_stored: Count = 0
+    num_evaluated: Count = 0
+    num_rejected: Count = 0
+    complete: bool = False
+    result: RankResult | None = None
+    failure: RankFailure | None = None
+    identity: Literal["certificate", "unauthenticated"] = "unauthenticated"
+    error: str = Field(default="", max_length=500)
+
+
+class Invite(Contract):
+    """Asks one wristband to take part in a round; retained on its ``invite`` topic."""
+
+    kind: Literal["invite"] = "invite"
+    hospital: Name
+    device: Name
+    spec: RoundSpec
+
+
+class Receipt(Contract):
+    """Says what became of a message: `content_digest` is the SHA-256 of its bytes."""
+
+    kind: Literal["receipt"] = "receipt"
+    device: Name
+    subject: Literal["update", "evaluation"]
+    round_id: NonNegativeInt
+    content_digest: Digest
+    status: Literal["stored", "rejected"]
+    reason: Reason | None = None
+
+
+class DeviceStatus(Contract):
+    """Presence of a wristband; ``online=false`` is its last will."""
+
+    kind: Literal["device_status"] = "device_status"
+    device: Name
+    online: bool
+
+
+class ModelHeader(Contract):
+    """A model: tensors are its float32 parameters, named by `digest`."""
+
+    kind: Literal["model"] = "model"
+    region: Name
+    task: Name
+    digest: Digest
+    made_by_round: NonNegativeInt
+
+
+class ServerStateHeader(Contract):
+    """Server state after a round: empty, or FedAdam's m, v and t."""
+
+    kind: Literal["server_state"] = "server_state"
+    region: Name
+    digest: Digest
+    made_by_round: NonNegativeInt
+
+
+class UpdateHeader(Contract):
+    """A wristband's update: tensors are int8 or int16, named and shaped as the base model's."""
+
+    kind: Literal["update"] = "update"
+    region: Name
+    hospital: Name
+    device: Name
+    round_id: PositiveInt
+    base_digest: Digest
+    num_examples: Annotated[int, Field(ge=1, le=10_000_000)]
+    num_saturated: Count
+
+
+class EvaluationHeader(Contract):
+    """A wristband's evaluation of the round's models on its held-out beats.
+
+    Tensors are int64, named ``{model digest}/{name}`` for each model of ``spec.evaluate`` and each
+    name of ``spec.evaluation_shapes``.
+    """
+
+    kind: Literal["evaluation"] = "evaluation"
+    region: Name
+    hospital: Name
+    device: Name
+    round_id: PositiveInt
+    models: tuple[Digest, ...]
+    num_examples: Count
+
+
+class AggregateHeader(Contract):
+    """One hospital's sums: tensors ``update/{name}`` and ``evaluation/{digest}/{name}``, int64."""
+
+    kind: Literal["aggregate"] = "aggregate"
+    region: Name
+    hospital: Name
+    round_id: PositiveInt
+    base_digest: Digest
+    weight: Count
+    num_updates: Count
+    num_evaluations: Count
+    num_saturated: Count
+
+
+class RingSumHeader(Contract):
+    """A ring's sums, put into the mailbox by rank 0's edge node; tensors as in an aggregate."""
+
+    kind: Literal["ring_sum"] = "ring_sum"
+    region: Name
+    round_id: PositiveInt
+    generation: PositiveInt
+    base_digest: Digest
+    members: tuple[Name, ...]
+    weight: Count
+    num_updates: Count
+    num_evaluations: Count
+    num_saturated: Count
+
+
+class PrivacyAccount(Contract):
+    """What privacy a sealed model may claim; without a mechanism, none."""
+
+    mechanism: Literal["none"] = "none"
+    statement: str = "No differential privacy: updates were clipped and summed, without noise."
+
+
+class SealedHeader(Contract):
+    """A day's regional model with its provenance, for the cloud.
+
+    Tensors: ``model/{name}`` float32; ``candidate/{name}`` and, when a model was in service,
+    ``in_service/{name}``: int64 evaluation counts summed over the region's wristbands.
+    """
+
+    kind: Literal["sealed"] = "sealed"
+    region: Name
+    day: PositiveInt
+    cycle: PositiveInt
+    task: Name
+    model_digest: Digest
+    in_service_digest: Digest | None = None
+    in_service_release: str | None = None
+    mean_of: tuple[Digest, ...]
+    rounds: tuple[PositiveInt, ...]
+    hospitals: dict[Name, Count]
+    num_updates: Count
+    num_evaluated_devices: Count
+    server: ServerRule
+    local: LocalRule
+    fixed_point_bits: Literal[8, 16]
+    clip_norm: Positive
+    weighting: Literal["uniform", "examples"]
+    privacy: PrivacyAccount = PrivacyAccount()
+    data_source: str = Field(default="unstated", max_length=200)
+
+
+class ReleaseHeader(Contract):
+    """The cloud's decision on a sealed model, for the region.
+
+    When released, tensors are the model's float32 parameters; when refused there are none.
+    """
+
+    kind: Literal["release"] = "release"
+    region: Name
+    day: PositiveInt
+    decision: Literal["released", "refused"]
+    release: str = Field(default="", max_length=100)
+    rule: str = Field(max_length=500)
+    task: Name
+    sealed_digest: Digest
+    model_digest: Digest
+
+
+TensorMessage = (
+    ModelHeader
+    | ServerStateHeader
+    | UpdateHeader
+    | EvaluationHeader
+    | AggregateHeader
+    | RingSumHeader
+    | SealedHeader
+    | ReleaseHeader
+)

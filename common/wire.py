@@ -1,0 +1,134 @@
+"""Bytes of messages: JSON, or one safetensors file whose metadata holds the JSON header.
+
+The metadata has exactly one key, ``pulsering``, since several would be written in random order.
+Decoding checks size first, then the file's form (in safetensors' Rust parser), then the schema.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+from pydantic import ValidationError
+
+from common.digest import Tensors
+from common.errors import ContractError
+from common.messages import Contract, Reason
+
+METADATA_KEY = "pulsering"
+MAX_HEADER_BYTES = 1 << 20
+MAX_JSON_BYTES = 1 << 20
+MAX_TENSOR_MESSAGE_BYTES = 8 << 20
+_DTYPES = frozenset({"F32", "F64", "I8", "I16", "I64"})
+
+M = TypeVar("M", bound=Contract)
+
+
+def encode_json(message: Contract) -> bytes:
+    """JSON of `message` with sorted keys."""
+    return json.dumps(message.model_dump(mode="json"), sort_keys=True).encode()
+
+
+def decode_json(data: bytes, kind: type[M], max_bytes: int = MAX_JSON_BYTES) -> M:
+    """Parse and check a JSON message.
+
+    Raises
+    ------
+    ContractError
+        With ``data["reason"]``: ``oversize``, or ``schema`` when it is no `kind`.
+    """
+    _check_size(data, max_bytes)
+    return _header(data, kind)
+
+
+def encode(message: Contract, tensors: Tensors) -> bytes:
+    """One safetensors file with `message` as its header; the same input gives the same bytes."""
+    arrays = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    metadata = {METADATA_KEY: encode_json(message).decode()}
+    return safetensors.numpy.save(arrays, metadata=metadata)
+
+
+def decode(
+    data: bytes, kind: type[M], max_bytes: int = MAX_TENSOR_MESSAGE_BYTES
+) -> tuple[M, dict[str, npt.NDArray[Any]]]:
+    """Parse and check a message with tensors.
+
+    Returns
+    -------
+    message : Contract
+        Of type `kind`.
+    tensors : dict of str to array
+        float32, float64, int8, int16 or int64; read-only views of `data` where possible.
+
+    Raises
+    ------
+    ContractError
+        With ``data["reason"]``: ``oversize``, ``malformed`` or ``schema``.
+    """
+    _check_size(data, max_bytes)
+    try:
+        tensors = safetensors.numpy.load(data)
+        header = _file_header(data)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, struct.error) as fault:
+        raise _malformed(f"not a safetensors file: {str(fault)[:200]}") from fault
+    metadata = header.pop("__metadata__", {})
+    if set(metadata) != {METADATA_KEY}:
+        raise _malformed(f"metadata must have the one key {METADATA_KEY}")
+    for name, entry in header.items():
+        if entry["dtype"] not in _DTYPES:
+            raise _malformed(f"tensor {name[:80]} has dtype {entry['dtype']}")
+    return _header(metadata[METADATA_KEY].encode(), kind), tensors
+
+
+def with_prefix(prefix: str, tensors: Tensors) -> dict[str, npt.NDArray[Any]]:
+    """The same tensors, named ``{prefix}/{name}``."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Tensors) -> dict[str, npt.NDArray[Any]]:
+    """Tensors named ``{prefix}/{name}``, by ``name``; others are left out."""
+    start = f"{prefix}/"
+    return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
+
+
+def shapes_of(tensors: Tensors) -> Mapping[str, tuple[int, ...]]:
+    """Shape of each tensor by name."""
+    return {name: tuple(np.shape(tensor)) for name, tensor in sorted(tensors.items())}
+
+
+def _file_header(data: bytes) -> dict[str, Any]:
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > MAX_HEADER_BYTES:
+        raise _malformed(f"its header has {length} bytes, more than {MAX_HEADER_BYTES}")
+    header = json.loads(data[8 : 8 + length])
+    if not isinstance(header, dict):
+        raise _malformed("its header is no JSON object")
+    return header
+
+
+def _header(data: bytes, kind: type[M]) -> M:
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as fault:
+        first = fault.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])[:120]
+        raise ContractError(
+            f"not a valid {kind.__name__}: {where}: {first['msg'][:200]}", reason=Reason.SCHEMA
+        ) from fault
+
+
+def _check_size(data: bytes, max_bytes: int) -> None:
+    if len(data) > max_bytes:
+        raise ContractError(
+            f"message of {len(data)} bytes exceeds {max_bytes}", reason=Reason.OVERSIZE
+        )
+
+
+def _malformed(why: str) -> ContractError:
+    return ContractError(why, reason=Reason.MALFORMED)

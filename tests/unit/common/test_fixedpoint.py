@@ -1,0 +1,71 @@
+"""Clipping, scales and integers."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from common.errors import ContractError
+from common.fixedpoint import (
+    clip,
+    dequantize,
+    first_exponents,
+    l2_norm,
+    largest,
+    next_exponents,
+    norm_limit,
+    quantize,
+)
+
+finite = st.floats(-1e3, 1e3, width=32)
+
+
+@given(hnp.arrays(np.float32, st.integers(1, 50), elements=finite), st.floats(0.01, 100))
+def test_clipped_update_has_at_most_the_clip_norm(values: np.ndarray, norm: float) -> None:
+    assert l2_norm(clip({"w": values}, norm)) <= norm * (1 + 1e-9)
+
+
+@given(hnp.arrays(np.float64, st.integers(1, 50), elements=st.floats(-1, 1)))
+def test_honest_update_never_exceeds_the_norm_limit_or_saturates(values: np.ndarray) -> None:
+    exponents = first_exponents({"w": values}, 1.0, 16)
+    quantized = quantize(clip({"w": values}, 1.0), exponents, 16)
+    assert quantized.num_saturated == 0
+    back = dequantize(quantized.tensors, exponents)
+    assert l2_norm(back) <= norm_limit(quantized.tensors, exponents, 1.0)
+    assert np.max(np.abs(back["w"] - clip({"w": values}, 1.0)["w"])) <= 2.0 ** exponents["w"] / 2
+
+
+def test_first_exponent_is_the_stated_formula() -> None:
+    assert first_exponents({"w": np.zeros(1)}, 1.0, 16) == {"w": math.ceil(math.log2(1 / 32767))}
+
+
+def test_values_beyond_range_saturate_and_are_counted() -> None:
+    quantized = quantize({"w": np.array([1e9, -1e9, 0.0])}, {"w": -10}, 8)
+    assert quantized.tensors["w"].tolist() == [127, -127, 0]
+    assert quantized.num_saturated == 2
+
+
+def test_scales_follow_the_aggregate_and_never_grow() -> None:
+    before = {"w": -10}
+    assert next_exponents({"w": np.array([1e-4])}, before, 16)["w"] < -10
+    assert next_exponents({"w": np.array([1e4])}, before, 16) == before
+    assert next_exponents({"w": np.zeros(3)}, before, 16) == before
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_refuses_to_clip_what_is_not_finite(bad: float) -> None:
+    with pytest.raises(ContractError):
+        clip({"w": np.array([0.0, bad])}, 1.0)
+
+
+@pytest.mark.parametrize("norm", [0.0, -1.0, math.nan, math.inf])
+def test_refuses_a_clip_norm_that_is_no_norm(norm: float) -> None:
+    with pytest.raises(ContractError, match="clip_norm"):
+        first_exponents({"w": np.zeros(1)}, norm, 16)
+
+
+def test_largest_is_symmetric() -> None:
+    assert (largest(8), largest(16)) == (127, 32767)

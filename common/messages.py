@@ -390,7 +390,7 @@ class SealedHeader(Contract):
 
 
 class ReleaseHeader(Contract):
-    """The cloud's decision on a sealed model, for the region.
+    """The cloud's decision on the sealed model named by `sealed_digest`, for the region.
 
     When released, tensors are the model's float32 parameters; when refused there are none.
     """

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, Field
+from pydantic_settings import SettingsConfigDict
 
-from common.config import Listen, ProcessConfig, SettingsConfigDict, parse_overrides
+from common.config import Listen, ProcessConfig, parse_overrides
 from common.errors import ConfigError
 
 

@@ -14,7 +14,10 @@ from common.messages import DeviceStatus, ModelHeader, Reason
 from common.wire import decode, decode_json, encode, encode_json
 
 HEADER = ModelHeader(region="county", task="dummy", digest="0" * 64, made_by_round=3)
-TENSORS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(2, np.int16)}
+TENSORS: dict[str, np.ndarray] = {
+    "w": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "b": np.zeros(2, np.int16),
+}
 
 
 def reason_of(data: bytes, max_bytes: int = 1 << 20) -> object:

@@ -1,0 +1,1 @@
+"""The daily cloud job, the model pool and the inference service."""

@@ -1,0 +1,183 @@
+"""The model card: what a release is, what it stands on, and what it must not be used for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cloud.release import Release
+from common.mailbox import write_durably
+from common.messages import SealedHeader
+from common.notice import MEANING_OF_N, NOTICE
+
+LIMITS = (
+    "Simulated wristbands have expert labels; real ones do not.",
+    "MIT-BIH's lead MLII is not the lead I of a wrist.",
+    "The wristbands' evaluation is on later beats of the wearers that it was trained on.",
+    "Electrode motion, the worst noise of a wrist, is in none of the data.",
+)
+
+
+def write_card(folder: Path, release: Release, sealed: SealedHeader) -> None:
+    """Write ``card.json`` and ``card.md`` beside the model."""
+    document = card(release, sealed)
+    write_durably(folder / "card.json", json.dumps(document, indent=2).encode())
+    write_durably(folder / "card.md", markdown(document).encode())
+
+
+def card(release: Release, sealed: SealedHeader) -> dict[str, Any]:
+    """The card as JSON values."""
+    return {
+        "notice": NOTICE,
+        "meaning_of_classes": MEANING_OF_N if release.task == "beats" else "",
+        "release": release.frozen_fields(),
+        "provenance": sealed.model_dump(
+            mode="json", exclude={"kind", "schema_version", "privacy", "region", "day", "task"}
+        ),
+        "privacy": sealed.privacy.model_dump(mode="json", exclude={"schema_version"}),
+        "wristbands": dict(release.metrics),
+        "report": release.report,
+        "limits": list(LIMITS) if release.task == "beats" else [],
+    }
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """The card as text for people, from what `card` returns."""
+    release, provenance = document["release"], document["provenance"]
+    made = datetime.fromtimestamp(release["created_at"], UTC).strftime("%Y-%m-%d %H:%M UTC")
+    sections = [
+        f"# {release['name']}\n\n> {document['notice']}",
+        document["meaning_of_classes"],
+        "## Model\n\n" + _items(_model(release, made)),
+        "## Provenance\n\n" + _items(_provenance(provenance)),
+        f"## Privacy\n\n{document['privacy']['statement']}",
+        "## Evaluation by wristbands (the decision stands on this)\n\n"
+        + _wristbands(document["wristbands"]),
+        "## Report\n\n" + _report(document["report"]),
+        _limits(document["limits"]),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _limits(limits: Sequence[str]) -> str:
+    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits) if limits else ""
+
+
+def _model(release: Mapping[str, Any], made: str) -> list[tuple[str, object]]:
+    return [
+        ("region, day", f"{release['region']}, {release['day']}"),
+        ("task, classes", f"{release['task']}, {' '.join(release['labels'])}"),
+        ("made", made),
+        ("model digest", f"`{release['model_digest']}`"),
+        ("sealed message (SHA-256)", f"`{release['sealed_digest']}`"),
+        ("ONNX file (SHA-256)", f"`{release['onnx_sha256']}`, {release['size_bytes']} bytes"),
+        ("onnxruntime against torch", f"{release['parity']:.1e} at most"),
+    ]
+
+
+def _provenance(sealed: Mapping[str, Any]) -> list[tuple[str, object]]:
+    hospitals = ", ".join(f"{name} ({num})" for name, num in sorted(sealed["hospitals"].items()))
+    rule = sealed["server"]["algorithm"]
+    return [
+        ("data", sealed["data_source"]),
+        ("rounds", _ranges(sealed["rounds"])),
+        ("mean of", f"{len(sealed['mean_of'])} committed model(s)"),
+        ("hospitals (updates counted)", hospitals or "none"),
+        ("updates counted", sealed["num_updates"]),
+        ("wristbands that evaluated", sealed["num_evaluated_devices"]),
+        ("algorithm", f"{rule}, weighting {sealed['weighting']}"),
+        ("clip norm, bits", f"{sealed['clip_norm']:g}, {sealed['fixed_point_bits']}"),
+        ("in service before", sealed["in_service_release"] or "nothing"),
+    ]
+
+
+def _wristbands(metrics: Mapping[str, Any]) -> str:
+    parts = [_figures("Sealed model", metrics["candidate"])]
+    if metrics["in_service"]:
+        parts.append(_figures("Model in service, same examples", metrics["in_service"]))
+    parts.append("\n".join(f"- {c['rule']}: {c['sentence']}" for c in metrics["checks"]))
+    return "\n\n".join(parts)
+
+
+def _figures(title: str, evaluation: Mapping[str, Any]) -> str:
+    scored = ", ".join(evaluation["scored"]) or "no class"
+    return (
+        f"{title}: {evaluation['num_examples']} held-out examples, "
+        f"accuracy {_number(evaluation['accuracy'])}, "
+        f"macro-F1 {_number(evaluation['macro_f1'])} over {scored}.\n\n"
+        + _class_table(evaluation["classes"])
+    )
+
+
+def _report(report: Mapping[str, Any] | None) -> str:
+    if report is None:
+        return "None was made."
+    figures = report["figures"]
+    supraventricular = figures["classes"]["S"]
+    return "\n\n".join(
+        [
+            f"**{report['use']}** {report['notice']} R peaks: {report['peaks']}. "
+            f"Look number {report['look']} at this test set in this model pool.",
+            f"{figures['num_beats']} beats, accuracy {_number(figures['accuracy'])}, "
+            f"macro-F1 (N, S, V) {_number(figures['macro_f1_nsv'])}; "
+            f"S F1 {_number(supraventricular['f1'])}, "
+            f"without record 232 {_number(supraventricular['f1_without_232'])}; "
+            f"without record 202 accuracy {_number(report['without_202']['accuracy'])}, "
+            f"macro-F1 {_number(report['without_202']['macro_f1_nsv'])}.",
+            _class_table(figures["classes"]),
+            _table(
+                ("EC57 counting rules", "Se", "+P", "FPR"),
+                [
+                    (title, *(_number(figures[key][name]) for name in _EC57))
+                    for title, key in (
+                        ("VEB, gross", "veb"),
+                        ("VEB, average", "veb_average"),
+                        ("SVEB, gross", "sveb"),
+                        ("SVEB, average", "sveb_average"),
+                    )
+                ],
+            ),
+        ]
+    )
+
+
+_EC57 = ("sensitivity", "positive_predictivity", "false_positive_rate")
+
+
+def _class_table(classes: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        (
+            label,
+            figures["num_beats"],
+            _number(figures["sensitivity"]),
+            _number(figures["positive_predictivity"]),
+            _number(figures["f1"])
+            + (
+                f" ({_number(figures['f1_without_232'])} without 232)"
+                if "f1_without_232" in figures
+                else ""
+            ),
+        )
+        for label, figures in classes.items()
+    ]
+    return _table(("class", "examples", "Se", "+P", "F1"), rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _items(pairs: Iterable[tuple[str, object]]) -> str:
+    return "\n".join(f"- {key}: {value}" for key, value in pairs)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _ranges(rounds: Sequence[int]) -> str:
+    return f"{min(rounds)} to {max(rounds)} ({len(rounds)})" if rounds else "none"

@@ -1,0 +1,1 @@
+"""Released models in memory, and what they say about a strip."""

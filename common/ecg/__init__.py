@@ -1,0 +1,1 @@
+"""Electrocardiograms: records, filters, R peaks, beats and their labels."""

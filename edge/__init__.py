@@ -1,0 +1,1 @@
+"""The edge node of one community hospital."""

@@ -1,0 +1,108 @@
+"""Configuration of one hospital's edge node."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from common.config import Listen, ProcessConfig
+from common.errors import ConfigError
+from common.link import BrokerAddress
+from common.logs import LogFormat
+from common.topics import RESERVED_HOSPITALS, Name
+
+
+def _broker_url(value: str) -> str:
+    try:
+        BrokerAddress.parse(value)
+    except ConfigError as fault:
+        raise ValueError(fault.message) from fault
+    return value
+
+
+BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+Identity = Literal["certificate", "unauthenticated"]
+
+
+class EdgeConfig(ProcessConfig):
+    """What an edge node needs to know; environment prefix ``PULSERING_EDGE_``.
+
+    The roster is `devices`, or `roster_file` with one name a line and ``#`` comments.
+    `coordinator_key` pins the public key of the signer ``region``; it is read when first needed, so
+    that the coordinator may be started later.  Without `interface` the ring uses the plan's.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PULSERING_EDGE_")
+
+    region: Name
+    hospital: Name
+    region_broker: BrokerUrl
+    hospital_broker: BrokerUrl
+    state_dir: Path
+    mailbox: str
+    coordinator_key: Path
+    devices: tuple[Name, ...] = ()
+    roster_file: Path | None = None
+    health_listen: Listen = "127.0.0.1:0"
+    interface: str | None = None
+    heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 5.0
+    ring_cycle_ms: Annotated[float, Field(ge=1, le=1000)] = 10.0
+    profile: Literal["demo", "production"] = "demo"
+    rank_python: str = sys.executable
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: LogFormat = "console"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.hospital in RESERVED_HOSPITALS:
+            raise ValueError(f"hospital: {self.hospital!r} is reserved")
+        if bool(self.devices) == (self.roster_file is not None):
+            raise ValueError("write either devices or roster_file, and at least one device")
+        if self.profile == "production":
+            for key in ("region_broker", "hospital_broker"):
+                if not BrokerAddress.parse(getattr(self, key)).tls:
+                    raise ValueError(
+                        f"{key}: the production profile needs mqtts://, a broker that ties the "
+                        "topic's device to a certificate"
+                    )
+        return self
+
+    @property
+    def identity(self) -> Identity:
+        """How a device's topic is tied to the device: by certificate, or not at all."""
+        tls = BrokerAddress.parse(self.hospital_broker).tls
+        return "certificate" if tls else "unauthenticated"
+
+    def roster(self) -> frozenset[str]:
+        """Names of the hospital's wristbands.
+
+        Raises
+        ------
+        ConfigError
+            When `roster_file` cannot be read, or a name is wrong or given twice.
+        """
+        names = _read_roster(self.roster_file) if self.roster_file else list(self.devices)
+        twice = sorted(name for name, num in Counter(names).items() if num > 1)
+        if twice:
+            raise ConfigError(f"roster: given twice: {', '.join(twice[:5])}")
+        return frozenset(names)
+
+
+def _read_roster(path: Path) -> list[str]:
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ConfigError(f"roster_file {path} cannot be read: {fault}") from fault
+    names = [line.split("#")[0].strip() for line in lines]
+    try:
+        return TypeAdapter(list[Name]).validate_python([name for name in names if name])
+    except ValidationError as fault:
+        bad = fault.errors(include_url=False)[0]
+        raise ConfigError(
+            f"roster_file {path}: {str(bad['input'])[:80]!r}: {bad['msg']}"
+        ) from fault

@@ -1,0 +1,278 @@
+"""The edge node's ledger: SQLite in WAL mode with full sync, so that a receipt means stored.
+
+One thread writes.  `transaction` groups a batch of messages into one commit; nothing is told to
+anyone before it returns.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import ConfigError
+from common.messages import Fate, Reason, RoundOutcome, RoundSpec
+from edge.intake import Received, Subject
+from edge.rounds import Frozen
+from edge.schema import SCHEMA, SCHEMA_VERSION
+
+FILE_NAME = "ledger.sqlite"
+_FATE_OF_MEMBERS = """
+    INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting
+    WHERE base_digest = ?
+      AND device IN (SELECT device FROM aggregate_members WHERE round_id = ?)
+"""
+_FATE_OF_BASE = """
+    INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting WHERE base_digest = ?
+"""
+_FATE_OF_OTHER_BASES = """
+    INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting WHERE base_digest != ?
+"""
+_DROP_DECIDED = """
+    DELETE FROM payloads WHERE message_id IN (
+        SELECT id FROM payloads JOIN messages ON id = message_id
+        WHERE subject = 'update' AND id NOT IN (SELECT id FROM waiting))
+"""
+_DROP_EVALUATIONS = """
+    DELETE FROM payloads WHERE message_id IN (
+        SELECT id FROM payloads JOIN messages ON id = message_id
+        WHERE subject = 'evaluation' AND round_id <= ?)
+"""
+
+
+@dataclass(frozen=True)
+class StoredMessage:
+    """What the ledger knows of one delivery."""
+
+    content_digest: str
+    delivered_digest: str
+
+
+class Ledger:
+    """Everything this hospital must not forget.
+
+    Raises
+    ------
+    ConfigError
+        When the file is no ledger of this version.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        path = state_dir / FILE_NAME
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version not in (0, SCHEMA_VERSION):
+                raise ConfigError(f"{path} has version {version}, this program {SCHEMA_VERSION}")
+            self._db.executescript(SCHEMA)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        except (sqlite3.DatabaseError, OSError) as fault:
+            raise ConfigError(f"{path} is no ledger: {fault}") from fault
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all that is written inside, or nothing of it."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def stored(self, subject: Subject, device: str, key: str) -> StoredMessage | None:
+        """The delivery of `device` for that base or round, if there is one."""
+        row = self._db.execute(
+            "SELECT content_digest, delivered_digest FROM messages"
+            " WHERE subject = ? AND device = ? AND key = ?",
+            (subject, device, key),
+        ).fetchone()
+        return StoredMessage(*row) if row else None
+
+    def store(self, received: Received, now: float) -> None:
+        """Insert an accepted message; its key must be free."""
+        header = received.header
+        cursor = self._db.execute(
+            "INSERT INTO messages (subject, device, key, round_id, content_digest,"
+            " delivered_digest, num_examples, stored_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                received.subject,
+                received.device,
+                received.key,
+                header.round_id,
+                received.content_digest,
+                received.delivered_digest,
+                header.num_examples,
+                now,
+            ),
+        )
+        self._db.execute("INSERT INTO payloads VALUES (?, ?)", (cursor.lastrowid, received.data))
+
+    def refuse(self, round_id: int, device: str, reason: Reason, now: float) -> None:
+        """Count a refusal; `device` is a name of the roster, or empty."""
+        self._db.execute(
+            "INSERT INTO refusals VALUES (?, ?, ?, 1, ?) ON CONFLICT (round_id, device, reason)"
+            " DO UPDATE SET num = num + 1, last_at = excluded.last_at",
+            (round_id, device, reason.value, now),
+        )
+
+    def num_refused(self, round_id: int) -> int:
+        """How many messages were refused in a round."""
+        (num,) = self._db.execute(
+            "SELECT COALESCE(SUM(num), 0) FROM refusals WHERE round_id = ?", (round_id,)
+        ).fetchone()
+        return int(num)
+
+    def open_round(self, spec: RoundSpec, invited: Iterable[str], now: float) -> None:
+        """Insert a round and its sample."""
+        self._db.execute(
+            "INSERT INTO rounds VALUES (?, ?, ?, ?)",
+            (spec.round_id, spec.model_dump_json(), json.dumps(sorted(invited)), now),
+        )
+
+    def round(self, round_id: int) -> tuple[RoundSpec, frozenset[str]] | None:
+        """Spec and sample of a round that was opened here."""
+        row = self._db.execute(
+            "SELECT spec, invited FROM rounds WHERE round_id = ?", (round_id,)
+        ).fetchone()
+        return (
+            (RoundSpec.model_validate_json(row[0]), frozenset(json.loads(row[1]))) if row else None
+        )
+
+    def last_round_id(self) -> int:
+        """The highest round opened here; 0 before the first."""
+        (number,) = self._db.execute("SELECT COALESCE(MAX(round_id), 0) FROM rounds").fetchone()
+        return int(number)
+
+    def delivered(self, spec: RoundSpec) -> tuple[set[str], set[str]]:
+        """Devices whose update for the spec's base waits, and whose evaluation is in."""
+        updated = self._db.execute(
+            "SELECT device FROM waiting WHERE base_digest = ?", (spec.base_digest,)
+        )
+        evaluated = self._db.execute(
+            "SELECT device FROM messages WHERE subject = 'evaluation' AND key = ?",
+            (str(spec.round_id),),
+        )
+        return {name for (name,) in updated}, {name for (name,) in evaluated}
+
+    def updates(self, base_digest: str) -> Iterator[bytes]:
+        """Bytes of all updates for a base that have no fate yet, by device."""
+        for (data,) in self._db.execute(
+            "SELECT data FROM waiting JOIN payloads ON message_id = id"
+            " WHERE base_digest = ? ORDER BY device",
+            (base_digest,),
+        ):
+            yield data
+
+    def evaluations(self, round_id: int) -> Iterator[bytes]:
+        """Bytes of a round's evaluations, by device."""
+        for (data,) in self._db.execute(
+            "SELECT data FROM messages JOIN payloads ON message_id = id"
+            " WHERE subject = 'evaluation' AND key = ? ORDER BY device",
+            (str(round_id),),
+        ):
+            yield data
+
+    def freeze(self, round_id: int, frozen: Frozen, members: Iterable[str], now: float) -> None:
+        """Insert a round's aggregate and whose updates are in it."""
+        self._db.execute(
+            "INSERT INTO aggregates VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                round_id,
+                frozen.digest,
+                frozen.weight,
+                frozen.num_updates,
+                frozen.num_evaluations,
+                frozen.complete,
+                frozen.path,
+                now,
+            ),
+        )
+        self._db.executemany(
+            "INSERT INTO aggregate_members VALUES (?, ?)", ((round_id, name) for name in members)
+        )
+
+    def frozen(self, round_id: int) -> Frozen | None:
+        """A round's aggregate, if it was folded."""
+        row = self._db.execute(
+            "SELECT digest, weight, num_updates, num_evaluations, path, complete"
+            " FROM aggregates WHERE round_id = ?",
+            (round_id,),
+        ).fetchone()
+        if row is None:
+            return None
+        digest, weight, num_updates, num_evaluations, path, complete = row
+        return Frozen(digest, weight, num_updates, num_evaluations, path, bool(complete))
+
+    def has_outcome(self, round_id: int) -> bool:
+        """Whether the end of a round is known here."""
+        return self._any("SELECT 1 FROM outcomes WHERE round_id = ?", round_id)
+
+    def settle(self, outcome: RoundOutcome, hospital: str, now: float) -> None:
+        """Record how a round ended, and the fate of each update whose base it committed."""
+        self._db.execute(
+            "INSERT INTO outcomes VALUES (?, ?, ?)",
+            (outcome.round_id, outcome.model_dump_json(), now),
+        )
+        if outcome.end == "committed" and outcome.purpose == "train":
+            self._count(outcome, hospital, now)
+        self._db.execute(_DROP_EVALUATIONS, (outcome.round_id,))
+
+    def mark_stale(self, base_digest: str | None, round_id: int, now: float) -> None:
+        """Give every waiting update for another base than `base_digest` its fate: stale."""
+        stale = (Fate.STALE.value, round_id, now, base_digest or "")
+        self._db.execute(_FATE_OF_OTHER_BASES, stale)
+        self._db.execute(_DROP_DECIDED)
+
+    def first_waiting_round(self) -> int | None:
+        """The lowest round of a stored update without a fate."""
+        (first,) = self._db.execute("SELECT MIN(round_id) FROM waiting").fetchone()
+        return None if first is None else int(first)
+
+    def note_join(self, generation: int, round_id: int, now: float) -> None:
+        """Record that the rank is sent into a ring."""
+        self._db.execute("INSERT INTO joins VALUES (?, ?, ?)", (generation, round_id, now))
+
+    def was_sent(self, generation: int) -> bool:
+        """Whether a rank of this hospital was ever sent into that generation."""
+        return self._any("SELECT 1 FROM joins WHERE generation = ? LIMIT 1", generation)
+
+    def joined(self, generation: int, round_id: int) -> bool:
+        """Whether a rank was sent into that generation for that round."""
+        query = "SELECT 1 FROM joins WHERE generation = ? AND round_id = ?"
+        return self._any(query, generation, round_id)
+
+    def offered(self) -> set[str]:
+        """Models that this node retains on the hospital broker."""
+        return {digest for (digest,) in self._db.execute("SELECT digest FROM offers")}
+
+    def note_offers(self, digests: Iterable[str]) -> None:
+        """Record models before they are retained."""
+        rows = ((digest,) for digest in digests)
+        self._db.executemany("INSERT OR IGNORE INTO offers VALUES (?)", rows)
+
+    def forget_offer(self, digest: str) -> None:
+        """Record that a model was cleared from the broker."""
+        self._db.execute("DELETE FROM offers WHERE digest = ?", (digest,))
+
+    def _any(self, query: str, *values: object) -> bool:
+        return self._db.execute(query, values).fetchone() is not None
+
+    def _count(self, outcome: RoundOutcome, hospital: str, now: float) -> None:
+        number, base = outcome.round_id, outcome.base_digest
+        frozen = self.frozen(number)
+        if frozen and outcome.aggregates.get(hospital) == frozen.digest:
+            self._db.execute(_FATE_OF_MEMBERS, (Fate.COUNTED.value, number, now, base, number))
+        self._db.execute(_FATE_OF_BASE, (Fate.LEFT_OUT.value, number, now, base))
+        self._db.execute(_DROP_DECIDED)

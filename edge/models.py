@@ -1,0 +1,96 @@
+"""What an edge node reads from the mailbox: models, server states, outcomes; cached by digest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common import wire
+from common.digest import Tensors, tensors_digest
+from common.errors import ContractError
+from common.mailbox import Mailbox, message_path, write_durably
+from common.messages import ModelHeader, RoundOutcome, RoundSpec, ServerStateHeader
+
+COORDINATOR = "region"
+EMPTY_STATE = tensors_digest({})
+
+
+class Models:
+    """Verified files in ``state_dir/models``, fetched from the mailbox when they are lacking."""
+
+    def __init__(self, mailbox: Mailbox, folder: Path) -> None:
+        self._mailbox = mailbox
+        self._folder = folder
+
+    def path(self, digest: str) -> Path:
+        """Where the file of that digest is kept."""
+        return self._folder / f"{digest}.safetensors"
+
+    def state_path(self, spec: RoundSpec) -> Path | None:
+        """Where the round's server state is kept; ``None`` for an empty one."""
+        return None if spec.state_digest == EMPTY_STATE else self.path(spec.state_digest)
+
+    def fetch(self, spec: RoundSpec) -> Tensors:
+        """Make sure that all a round needs is here; return the base model's tensors.
+
+        Raises
+        ------
+        ContractError, OSError
+            When a file is not there (yet), cannot be trusted, or is not what its name says.
+        """
+        for digest in spec.evaluate:
+            self._have(spec, digest, ModelHeader)
+        if spec.state_digest != EMPTY_STATE:
+            self._have(spec, spec.state_digest, ServerStateHeader)
+        return self._have(spec, spec.base_digest, ModelHeader)
+
+    def encoded(self, digest: str) -> bytes:
+        """Bytes of a model that was fetched."""
+        return self.path(digest).read_bytes()
+
+    def keep_only(self, spec: RoundSpec) -> None:
+        """Delete files that this round does not need."""
+        needed = {self.path(d) for d in (spec.base_digest, spec.state_digest, *spec.evaluate)}
+        for path in self._folder.glob("*.safetensors"):
+            if path not in needed:
+                path.unlink()
+
+    def outcome(self, region: str, round_id: int) -> RoundOutcome | None:
+        """How a missed round ended; ``None`` when the mailbox does not say.
+
+        Raises
+        ------
+        ContractError
+            When the file cannot be trusted or is no outcome of that round.
+        """
+        path = message_path(region, "ring", round_id, "outcome.json")
+        if not self._mailbox.exists(path):
+            return None
+        data = self._mailbox.get(path, max_bytes=wire.MAX_JSON_BYTES, signer=COORDINATOR)
+        outcome = wire.decode_json(data, RoundOutcome)
+        if (outcome.region, outcome.round_id) != (region, round_id):
+            raise ContractError(f"{path} holds the outcome of round {outcome.round_id}")
+        return outcome
+
+    def _have(
+        self, spec: RoundSpec, digest: str, kind: type[ModelHeader] | type[ServerStateHeader]
+    ) -> Tensors:
+        path = self.path(digest)
+        if path.exists():
+            return _checked(path.read_bytes(), digest, kind)
+        if digest not in spec.locations:
+            raise ContractError(f"round {spec.round_id} does not say where {digest} lies")
+        data = self._mailbox.get(
+            spec.locations[digest], max_bytes=wire.MAX_TENSOR_MESSAGE_BYTES, signer=COORDINATOR
+        )
+        tensors = _checked(data, digest, kind)
+        write_durably(path, data)
+        return tensors
+
+
+def _checked(
+    data: bytes, digest: str, kind: type[ModelHeader] | type[ServerStateHeader]
+) -> Tensors:
+    header, tensors = wire.decode(data, kind)
+    if header.digest != digest or tensors_digest(tensors) != digest:
+        raise ContractError(f"the file for {digest} holds other tensors")
+    return tensors

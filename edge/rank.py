@@ -1,0 +1,111 @@
+"""A hospital's rank in the ring: ``python -m edge.rank``, started by its edge node.
+
+Reads commands from stdin, says events on stdout.  It holds nothing between rounds and enters one
+generation in its life; it may die at any moment without the loss of an update.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, TextIO
+
+from common import wire
+from common.digest import Tensors, tensors_digest
+from common.errors import ContractError, PulseRingError, RingError
+from common.mailbox import write_durably
+from common.messages import AggregateHeader, Contract, ModelHeader, ServerStateHeader
+from edge import ring_sum
+from edge.rank_protocol import Computed, Failed, Join, Joined, Stop, Warm, line, parse_command
+
+if TYPE_CHECKING:
+    from edge.world import World
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Obey commands until told to stop; any fault ends the process after saying it."""
+    say = _Voice(_own_stdout())
+    _die_with_parent()
+    commands = _commands()
+    from edge import world  # after stdout is safe from what torch and Horovod print
+
+    say(Warm())
+    joined: World | None = None
+    try:
+        while not isinstance(command := parse_command(commands.get()), Stop):
+            if joined is None:
+                joined = world.World(command)
+                say(Joined(generation=joined.generation))
+            say(_compute(command, joined))
+    except PulseRingError as fault:
+        _end(say, fault.message)
+    except Exception as fault:  # Horovod's own errors share no root
+        _end(say, f"{type(fault).__name__}: {fault}")
+    os._exit(0)  # an orderly hvd.shutdown would wait for peers that may be gone
+
+
+def _compute(join: Join, joined: World) -> Computed:
+    if join.plan.generation != joined.generation:
+        raise RingError(f"in generation {joined.generation}, asked for {join.plan.generation}")
+    spec = join.spec
+    _, base = wire.decode(Path(join.base).read_bytes(), ModelHeader)
+    state: Tensors = {}
+    if join.state is not None:
+        _, state = wire.decode(Path(join.state).read_bytes(), ServerStateHeader)
+    if (tensors_digest(base), tensors_digest(state)) != (spec.base_digest, spec.state_digest):
+        raise ContractError("base model or server state are not those of the round")
+    _, tensors = wire.decode(Path(join.aggregate).read_bytes(), AggregateHeader)
+    shapes = ring_sum.sum_shapes(spec, base)
+    sums = ring_sum.unflatten(joined.sum(ring_sum.flatten(tensors, shapes)), shapes)
+    result = ring_sum.finish(spec, join.plan, base, state, sums)
+    write_durably(Path(join.out), result.sums_file)
+    return Computed(**result.report.model_dump(), path=join.out)
+
+
+class _Voice:
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def __call__(self, event: Contract) -> None:
+        self._out.write(line(event))
+        self._out.flush()
+
+
+def _end(say: _Voice, reason: str) -> None:
+    say(Failed(reason=reason[:500]))
+    os._exit(1)
+
+
+def _own_stdout() -> TextIO:
+    ours = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return ours
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _commands() -> SimpleQueue[str]:
+    """Lines of stdin; its end means that the edge node is gone, and ends this process."""
+    lines: SimpleQueue[str] = SimpleQueue()
+
+    def read() -> None:
+        for text in sys.stdin:
+            lines.put(text)
+        os._exit(0)
+
+    Thread(target=read, name="commands", daemon=True).start()
+    return lines
+
+
+if __name__ == "__main__":
+    main()

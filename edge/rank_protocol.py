@@ -1,0 +1,107 @@
+"""What an edge node and its rank say to each other: one JSON object a line."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from common.errors import ContractError
+from common.messages import Contract, RankResult, RingPlan, RoundSpec
+
+MAX_LINE_BYTES = 1 << 20
+
+
+class Join(Contract):
+    """Take part in the ring of `plan`, or use it once more; paths are files of the edge node.
+
+    `state` is ``None`` for an empty server state; the sums go to `out`.
+    """
+
+    command: Literal["join"] = "join"
+    plan: RingPlan
+    spec: RoundSpec
+    hospital: str
+    rank: Annotated[int, Field(ge=0)]
+    interface: str
+    cycle_ms: float
+    aggregate: str
+    base: str
+    state: str | None
+    out: str
+
+
+class Stop(Contract):
+    """End."""
+
+    command: Literal["stop"] = "stop"
+
+
+class Warm(Contract):
+    """All is imported; a plan may come."""
+
+    event: Literal["warm"] = "warm"
+
+
+class Joined(Contract):
+    """The ring of that generation has formed."""
+
+    event: Literal["joined"] = "joined"
+    generation: int
+
+
+class Computed(RankResult):
+    """A `RankResult`, and where the sums were written."""
+
+    event: Literal["result"] = "result"
+    path: str
+
+    def result(self) -> RankResult:
+        """Without the path, as the hospital's status tells it."""
+        return RankResult(**self.model_dump(include=set(RankResult.model_fields)))
+
+
+class Failed(Contract):
+    """The rank ends without a result."""
+
+    event: Literal["error"] = "error"
+    reason: Annotated[str, Field(max_length=500)]
+
+
+Command = Annotated[Join | Stop, Field(discriminator="command")]
+Event = Annotated[Warm | Joined | Computed | Failed, Field(discriminator="event")]
+_COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def line(message: Contract) -> str:
+    """One line of JSON, with its end."""
+    return message.model_dump_json() + "\n"
+
+
+def parse_command(text: str) -> Command:
+    """Parse what an edge node says.
+
+    Raises
+    ------
+    ContractError
+        When it is no command.
+    """
+    try:
+        return _COMMAND.validate_json(text)
+    except ValidationError as fault:
+        raise ContractError(f"not a command: {text[:200]!r}") from fault
+
+
+def parse_event(text: str) -> Event:
+    """Parse what a rank says.
+
+    Raises
+    ------
+    ContractError
+        When it is no event.
+    """
+    try:
+        return _EVENT.validate_json(text)
+    except ValidationError as fault:
+        raise ContractError(f"not an event: {text[:200]!r}") from fault

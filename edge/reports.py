@@ -1,0 +1,75 @@
+"""What the ledger of a stopped or running edge node tells an operator; it only reads."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from common.errors import ConfigError
+from edge.ledger import FILE_NAME
+
+_UPDATES = """
+    SELECT m.device, m.key AS base_digest, m.round_id, m.num_examples, m.stored_at,
+           COALESCE(f.fate, 'waiting') AS fate, f.round_id AS fate_round
+    FROM messages m LEFT JOIN fates f ON f.device = m.device AND f.base_digest = m.key
+    WHERE m.subject = 'update' ORDER BY m.id
+"""
+_REFUSED = "SELECT round_id, device, reason, num, last_at FROM refusals ORDER BY round_id, device"
+_ROUNDS = """
+    SELECT r.round_id, r.invited, a.digest, a.weight, a.num_updates, a.num_evaluations, o.outcome,
+        (SELECT COALESCE(SUM(num), 0) FROM refusals WHERE refusals.round_id = r.round_id) AS refused
+    FROM rounds r LEFT JOIN aggregates a USING (round_id) LEFT JOIN outcomes o USING (round_id)
+    ORDER BY r.round_id
+"""
+
+
+def updates(state_dir: Path) -> list[dict[str, Any]]:
+    """Every stored update with its fate, or ``waiting``."""
+    with _reading(state_dir) as db:
+        return [dict(row) for row in db.execute(_UPDATES)]
+
+
+def refusals(state_dir: Path) -> list[dict[str, Any]]:
+    """How often which wristband was refused in which round, and why."""
+    with _reading(state_dir) as db:
+        return [dict(row) for row in db.execute(_REFUSED)]
+
+
+def rounds(state_dir: Path) -> list[dict[str, Any]]:
+    """Every round: invited, aggregate, and how it ended."""
+    with _reading(state_dir) as db:
+        return [_round(row) for row in db.execute(_ROUNDS)]
+
+
+def _round(row: sqlite3.Row) -> dict[str, Any]:
+    outcome = json.loads(row["outcome"]) if row["outcome"] else {}
+    return {
+        "round_id": row["round_id"],
+        "num_invited": len(json.loads(row["invited"])),
+        "num_updates": row["num_updates"],
+        "num_evaluations": row["num_evaluations"],
+        "num_refused": row["refused"],
+        "weight": row["weight"],
+        "aggregate_digest": row["digest"],
+        "end": outcome.get("end", "open"),
+        "reason": outcome.get("reason", ""),
+    }
+
+
+@contextmanager
+def _reading(state_dir: Path) -> Iterator[sqlite3.Connection]:
+    path = state_dir / FILE_NAME
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist: no edge node has run with this state_dir")
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    db.row_factory = sqlite3.Row
+    try:
+        yield db
+    except sqlite3.DatabaseError as fault:
+        raise ConfigError(f"{path} is no ledger: {fault}") from fault
+    finally:
+        db.close()

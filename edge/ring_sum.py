@@ -1,0 +1,106 @@
+"""What a rank computes, without Horovod: one flat vector in, sums and next model out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common import fixedpoint, fold, wire
+from common.digest import Tensors, tensors_digest
+from common.errors import ContractError
+from common.messages import RankResult, RingPlan, RingSumHeader, RoundSpec
+from edge.aggregate import COUNTS
+from edge.intake import Shapes, evaluation_shapes
+
+Int64 = npt.NDArray[np.int64]
+NUM_COUNTS = 4
+
+
+@dataclass(frozen=True)
+class RingResult:
+    """Digests to report and the bytes of the sums file."""
+
+    report: RankResult
+    sums_file: bytes
+
+
+def sum_shapes(spec: RoundSpec, base: Tensors) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a round's sums, ``counts`` among them."""
+    updates = wire.shapes_of(base) if spec.purpose == "train" else {}
+    shapes = {f"update/{name}": shape for name, shape in updates.items()}
+    shapes |= {f"evaluation/{name}": shape for name, shape in evaluation_shapes(spec).items()}
+    return shapes | {COUNTS: (NUM_COUNTS,)}
+
+
+def flatten(tensors: Mapping[str, npt.NDArray[Any]], shapes: Shapes) -> Int64:
+    """All tensors in name order, ``counts`` last, as one int64 vector.
+
+    Raises
+    ------
+    ContractError
+        When names, shapes or dtype are not those of the round: every rank must bring a vector of
+        the same length.
+    """
+    stated = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    if stated != {name: (tuple(s), np.dtype(np.int64)) for name, s in shapes.items()}:
+        raise ContractError("the aggregate's tensors are not those of the round")
+    return np.concatenate([tensors[name].ravel() for name in _order(shapes)])
+
+
+def unflatten(vector: Int64, shapes: Shapes) -> dict[str, Int64]:
+    """The inverse of `flatten`."""
+    tensors: dict[str, Int64] = {}
+    start = 0
+    for name in _order(shapes):
+        size = int(np.prod(shapes[name], dtype=np.int64))
+        tensors[name] = vector[start : start + size].reshape(shapes[name])
+        start += size
+    return tensors
+
+
+def finish(
+    spec: RoundSpec, plan: RingPlan, base: Tensors, state: Tensors, sums: dict[str, Int64]
+) -> RingResult:
+    """Take the server step and put digests and the sums file together.
+
+    Raises
+    ------
+    ContractError
+        When the sums could have left 62 bits.
+    """
+    weight, num_updates, num_evaluations, num_saturated = (int(n) for n in sums[COUNTS])
+    fold.check_bound(weight, fixedpoint.largest(spec.fixed_point.bits))
+    model_digest, state_digest = spec.base_digest, spec.state_digest
+    if spec.purpose == "train" and weight > 0:
+        updates = fold.Sums(wire.without_prefix("update", sums), weight)
+        mean = fold.mean_update(updates, spec.fixed_point.exponents)
+        model, new_state = fold.server_step(base, state, mean, spec.server)
+        model_digest, state_digest = tensors_digest(model), tensors_digest(new_state)
+    header = RingSumHeader(
+        region=spec.region,
+        round_id=spec.round_id,
+        generation=plan.generation,
+        base_digest=spec.base_digest,
+        members=plan.members,
+        weight=weight,
+        num_updates=num_updates,
+        num_evaluations=num_evaluations,
+        num_saturated=num_saturated,
+    )
+    report = RankResult(
+        round_id=spec.round_id,
+        generation=plan.generation,
+        sums_digest=tensors_digest(sums),
+        model_digest=model_digest,
+        state_digest=state_digest,
+        weight=weight,
+    )
+    return RingResult(report, wire.encode(header, sums))
+
+
+def _order(shapes: Shapes) -> list[str]:
+    return [*sorted(name for name in shapes if name != COUNTS), COUNTS]

@@ -1,0 +1,98 @@
+"""The state of a hospital's round: who is invited, who has delivered, when it closes.  Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from random import Random
+
+from common.messages import HospitalStatus, RoundSpec
+from edge.intake import OpenRound, Shapes, Subject, max_message_bytes
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A round's aggregate as stored: it never changes for that round."""
+
+    digest: str
+    weight: int
+    num_updates: int
+    num_evaluations: int
+    path: str
+    complete: bool
+
+
+@dataclass
+class Round:
+    """One round at this hospital.
+
+    `updated` holds every device with a stored update for the round's base that has no fate yet,
+    whichever round it was sent in.
+    """
+
+    spec: RoundSpec
+    invited: frozenset[str]
+    shapes: Shapes
+    updated: set[str] = field(default_factory=set)
+    evaluated: set[str] = field(default_factory=set)
+    num_rejected: int = 0
+    frozen: Frozen | None = None
+    ended: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether all invited have delivered all that was asked for."""
+        updates_in = self.spec.purpose != "train" or self.invited <= self.updated
+        return updates_in and (not self.spec.evaluate or self.invited <= self.evaluated)
+
+    def must_freeze(self, now: float) -> bool:
+        """Whether the aggregate is to be folded now."""
+        open_ = self.frozen is None and not self.ended
+        return open_ and (self.complete or now >= self.spec.closes_at)
+
+    def delivered(self, subject: Subject, device: str) -> None:
+        """Note a stored message."""
+        (self.updated if subject == "update" else self.evaluated).add(device)
+
+    @property
+    def intake(self) -> OpenRound:
+        """What messages are held against."""
+        closed = self.frozen is not None or self.ended
+        return OpenRound(self.spec, self.invited, self.shapes, closed)
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Size limit of a message in this round."""
+        return max_message_bytes(self.spec, self.shapes)
+
+    def told(self, status: HospitalStatus) -> HospitalStatus:
+        """`status` with this round's share of it."""
+        frozen = self.frozen
+        share: dict[str, object] = {
+            "round_id": self.spec.round_id,
+            "phase": "idle" if self.ended else "ready" if frozen else "collecting",
+            "num_invited": len(self.invited),
+            "num_stored": len(self.updated),
+            "num_evaluated": len(self.evaluated),
+            "num_rejected": self.num_rejected,
+        }
+        if frozen:
+            share |= {
+                "aggregate_digest": frozen.digest,
+                "weight": frozen.weight,
+                "complete": frozen.complete,
+            }
+        return status.model_copy(update=share)
+
+
+def sample(roster: frozenset[str], fraction: float, rng: Random) -> frozenset[str]:
+    """Draw a round's wristbands: all of them at fraction 1, else ``ceil(fraction * n)``.
+
+    Parameters
+    ----------
+    rng : random.Random
+        ``secrets.SystemRandom()`` in service: who takes part stays secret.
+    """
+    if fraction >= 1:
+        return roster
+    return frozenset(rng.sample(sorted(roster), math.ceil(fraction * len(roster))))

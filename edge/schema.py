@@ -1,0 +1,85 @@
+"""Tables of an edge node's ledger.  Rows are inserted, never changed, except where noted."""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+-- what was stored: an update for a base, an evaluation in a round ('key' says which), only once
+CREATE TABLE IF NOT EXISTS messages (
+    id INTEGER PRIMARY KEY,
+    subject TEXT NOT NULL CHECK (subject IN ('update', 'evaluation')),
+    device TEXT NOT NULL,
+    key TEXT NOT NULL,
+    round_id INTEGER NOT NULL,
+    content_digest TEXT NOT NULL,
+    delivered_digest TEXT NOT NULL,
+    num_examples INTEGER NOT NULL,
+    stored_at REAL NOT NULL,
+    UNIQUE (subject, device, key)
+);
+-- the bytes of those not yet counted; deleted with their fate, since nobody needs them after it
+CREATE TABLE IF NOT EXISTS payloads (
+    message_id INTEGER PRIMARY KEY REFERENCES messages (id),
+    data BLOB NOT NULL
+);
+-- refusals are counters, so that a misbehaving wristband cannot fill the disk
+CREATE TABLE IF NOT EXISTS refusals (
+    round_id INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    num INTEGER NOT NULL,
+    last_at REAL NOT NULL,
+    PRIMARY KEY (round_id, device, reason)
+);
+CREATE TABLE IF NOT EXISTS rounds (
+    round_id INTEGER PRIMARY KEY,
+    spec TEXT NOT NULL,
+    invited TEXT NOT NULL,
+    opened_at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS aggregates (
+    round_id INTEGER PRIMARY KEY REFERENCES rounds (round_id),
+    digest TEXT NOT NULL,
+    weight INTEGER NOT NULL,
+    num_updates INTEGER NOT NULL,
+    num_evaluations INTEGER NOT NULL,
+    complete INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    frozen_at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS aggregate_members (
+    round_id INTEGER NOT NULL REFERENCES aggregates (round_id),
+    device TEXT NOT NULL,
+    PRIMARY KEY (round_id, device)
+);
+CREATE TABLE IF NOT EXISTS outcomes (
+    round_id INTEGER PRIMARY KEY,
+    outcome TEXT NOT NULL,
+    heard_at REAL NOT NULL
+);
+-- one fate for one stored update: the primary key makes a second one impossible
+CREATE TABLE IF NOT EXISTS fates (
+    device TEXT NOT NULL,
+    base_digest TEXT NOT NULL,
+    fate TEXT NOT NULL,
+    round_id INTEGER NOT NULL,
+    decided_at REAL NOT NULL,
+    PRIMARY KEY (device, base_digest)
+);
+-- updates that are stored and have no fate yet
+CREATE VIEW IF NOT EXISTS waiting AS
+    SELECT id, device, key AS base_digest, round_id FROM messages
+    WHERE subject = 'update' AND NOT EXISTS (
+        SELECT 1 FROM fates
+        WHERE fates.device = messages.device AND fates.base_digest = messages.key);
+-- rings this hospital was sent into, so that none is entered twice after a restart
+CREATE TABLE IF NOT EXISTS joins (
+    generation INTEGER NOT NULL,
+    round_id INTEGER NOT NULL,
+    joined_at REAL NOT NULL,
+    PRIMARY KEY (generation, round_id)
+);
+-- models retained on the hospital broker; deleted when cleared there
+CREATE TABLE IF NOT EXISTS offers (digest TEXT PRIMARY KEY);
+"""

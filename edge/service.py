@@ -1,0 +1,257 @@
+"""The edge node as a process: two broker sessions, one worker, one rank, one health server."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import structlog
+
+from common import topics, wire
+from common.digest import bytes_digest
+from common.errors import ConfigError
+from common.health import HealthServer
+from common.link import Link, Will
+from common.mailbox import Mailbox
+from common.messages import HospitalStatus
+from common.signing import Keyring, Signer
+from common.wire import MAX_TENSOR_MESSAGE_BYTES
+from edge.config import EdgeConfig
+from edge.desk import Desk, Incoming
+from edge.inbox import Inbox
+from edge.intake import Station
+from edge.ledger import Ledger
+from edge.metrics import Meters
+from edge.models import COORDINATOR, Models
+from edge.node import Node
+from edge.rank_process import Died, RankProcess, Said
+from edge.ring import Seat
+
+TICK_S = 0.1
+RETRY_S = 1.0
+STALLED_S = 10.0
+GRACE_S = 3.0
+
+log = structlog.get_logger()
+
+
+class Service:
+    """Everything that has a thread or a socket, around one `Node`.
+
+    Raises
+    ------
+    ConfigError
+        When the port or `state_dir` is in use, or the roster cannot be read.
+    """
+
+    def __init__(self, config: EdgeConfig) -> None:
+        roster = config.roster()
+        self._lock = _lock(config.state_dir)
+        self._inbox = Inbox()
+        self._stop = Event()
+        self._stepped_at = time.monotonic()
+        self._intake_paused_until = 0.0
+        self._intake_error = ""
+        self._meters = Meters()
+        self._ledger = Ledger(config.state_dir)
+        self._rank = RankProcess(config.rank_python, self._from_rank)
+        self._region_link = self._to_region(config)
+        self._hospital_link = self._to_hospital(config)
+        self._node = self._make_node(config, roster)
+        self._status = self._node.status()
+        self._health = HealthServer(
+            config.health_listen,
+            self._meters.registry,
+            {"/healthz": self.report, "/status": lambda: self._status.model_dump(mode="json")},
+        )
+        self._worker = Thread(target=self._work, name="edge-worker", daemon=True)
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        self._health.start()
+        log.info("health_listening", url=self._health.url)
+        self._worker.start()
+        self._region_link.start()
+        self._hospital_link.start()
+        self._stop.wait()
+        self._inbox.close()
+        self._worker.join(timeout=GRACE_S)
+        self._hospital_link.stop()
+        self._region_link.stop()
+        self._health.stop()
+        self._ledger.close()
+        log.info("stopped")
+
+    def stop(self) -> None:
+        """End `run` soon; may be called from a signal handler."""
+        self._stop.set()
+
+    def report(self) -> dict[str, Any]:
+        """What ``/healthz`` answers: `ok` when the worker goes round and the disk takes messages.
+
+        A broker that is away does not make the node unhealthy; `links` tells.
+        """
+        status = self._status
+        going = time.monotonic() - self._stepped_at < STALLED_S
+        return {
+            "ok": going and not self._intake_error,
+            "region": status.region,
+            "hospital": status.hospital,
+            "identity": status.identity,
+            "links": {
+                "region": self._region_link.connected,
+                "hospital": self._hospital_link.connected,
+            },
+            "round_id": status.round_id,
+            "phase": status.phase,
+            "rank": {
+                "state": status.rank,
+                "pid": status.rank_pid,
+                "generation": status.generation,
+                "starts": self._rank.num_starts,
+            },
+            "error": self._intake_error or status.error,
+        }
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._round_trip()
+            except Exception:  # the outermost loop: one bad turn must not end the service
+                log.exception("turn_failed")
+                self._stop.wait(TICK_S)
+        self._node.say_goodbye(time.time())
+        self._rank.kill()
+
+    def _round_trip(self) -> None:
+        paused = time.monotonic() < self._intake_paused_until
+        if paused:  # a waiting message would end the wait for news at once
+            self._stop.wait(TICK_S)
+        for news in self._inbox.take_news(TICK_S):
+            news()
+        if not paused:
+            self._take_in()
+        self._node.step(time.time())
+        self._status = self._node.status()
+        self._meters.rank_starts.set(self._rank.num_starts)
+        self._stepped_at = time.monotonic()
+
+    def _take_in(self) -> None:
+        batch = self._inbox.peek_messages()
+        if not batch:
+            return
+        try:
+            self._node.on_messages(batch, time.time())
+        except sqlite3.Error as fault:  # such as a full disk: keep the batch, and try it again
+            self._intake_error = f"ledger: {fault}"
+            self._intake_paused_until = time.monotonic() + RETRY_S
+            log.exception("commit_failed", num=len(batch))
+            return
+        except Exception:
+            self._inbox.drop_messages(len(batch))
+            raise
+        self._intake_error = ""
+        self._inbox.drop_messages(len(batch))
+
+    def _from_rank(self, news: Said | Died) -> None:
+        self._inbox.put_news(lambda: self._node.on_rank(news, time.time()))
+
+    def _to_region(self, config: EdgeConfig) -> Link:
+        gone = HospitalStatus(
+            region=config.region, hospital=config.hospital, online=False, identity=config.identity
+        )
+        return Link(
+            config.region_broker,
+            _client_id(config, "region"),
+            on_connect=lambda: self._inbox.put_news(self._node.on_region_broker),
+            on_message=lambda _topic, data, _token: self._inbox.put_news(
+                partial(self._node.on_region, data)
+            ),
+            subscriptions=[topics.round_state(config.region)],
+            will=Will(
+                topics.hospital_status(config.region, config.hospital), wire.encode_json(gone)
+            ),
+        )
+
+    def _to_hospital(self, config: EdgeConfig) -> Link:
+        link: Link
+
+        def on_message(topic: str, data: bytes, message: mqtt.MQTTMessage) -> None:
+            kept = data if len(data) <= MAX_TENSOR_MESSAGE_BYTES else None
+            self._inbox.put_message(
+                Incoming(topic, kept, bytes_digest(data), _acknowledgement(link, message))
+            )
+
+        link = Link(
+            config.hospital_broker,
+            _client_id(config, "hospital"),
+            on_connect=lambda: self._inbox.put_news(self._node.on_hospital_broker),
+            on_message=on_message,
+            subscriptions=[
+                topics.device(config.region, config.hospital, "+", "update"),
+                topics.device(config.region, config.hospital, "+", "evaluation"),
+            ],
+            manual_ack=True,
+        )
+        return link
+
+    def _make_node(self, config: EdgeConfig, roster: frozenset[str]) -> Node:
+        mailbox = Mailbox(
+            config.mailbox,
+            Signer.at(config.hospital, config.state_dir),
+            Keyring({COORDINATOR: config.coordinator_key}),
+        )
+        models = Models(mailbox, config.state_dir / "models")
+        seat = Seat(
+            config.region,
+            config.hospital,
+            self._rank,
+            self._ledger,
+            mailbox,
+            models,
+            (config.state_dir / "rounds").resolve(),
+            config.interface,
+            config.ring_cycle_ms,
+        )
+        return Node(
+            config,
+            roster,
+            self._ledger,
+            models,
+            seat,
+            Desk(Station(config.region, config.hospital, roster), self._ledger),
+            self._meters,
+            self._region_link,
+            self._hospital_link,
+            secrets.SystemRandom(),
+        )
+
+
+def _acknowledgement(link: Link, message: mqtt.MQTTMessage) -> Callable[[], None]:
+    return lambda: link.acknowledge(message)
+
+
+def _client_id(config: EdgeConfig, role: str) -> str:
+    return f"edge-{config.region}-{config.hospital}-{role}"
+
+
+def _lock(state_dir: Path) -> int:
+    """Hold `state_dir` for this process; the system lets go of it when the process ends."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as fault:
+        raise ConfigError(f"state_dir {state_dir}: another edge node is using it") from fault
+    except OSError as fault:
+        raise ConfigError(f"state_dir {state_dir}: {fault.strerror or fault}") from fault
+    return handle

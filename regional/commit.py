@@ -1,0 +1,122 @@
+"""The coordinator's own repeat of the server step, from the ring's sums: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.digest import Tensors, tensors_digest
+from common.errors import ContractError
+from common.fixedpoint import Bits, next_exponents
+from common.fold import Sums, mean_update, server_step
+from common.messages import RankResult, RoundSpec
+from common.wire import shapes_of, with_prefix, without_prefix
+from regional.records import Counts
+
+COUNTS = "counts"
+NUM_COUNTS = 4
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """What the sums of a ring give.
+
+    Attributes
+    ----------
+    model, state : dict of str to array
+        The next model (float32) and server state; those of the base when nothing was trained.
+    exponents : dict of str to int or None
+        For the next round; None when nothing was trained.
+    evaluation : dict
+        Summed counts of each evaluated model, as nested lists.
+    """
+
+    model: dict[str, npt.NDArray[Any]]
+    state: dict[str, npt.NDArray[Any]]
+    model_digest: str
+    state_digest: str
+    sums_digest: str
+    weight: int
+    num_updates: int
+    num_evaluated: int
+    num_saturated: int
+    exponents: dict[str, int] | None = None
+    evaluation: Counts = field(default_factory=dict)
+
+    def differs_from(self, result: RankResult) -> str:
+        """Say in what the ranks' result differs from this one; empty when in nothing."""
+        return ", ".join(
+            f"{name} {getattr(result, name)} here {getattr(self, name)}"
+            for name in ("sums_digest", "model_digest", "state_digest", "weight")
+            if getattr(result, name) != getattr(self, name)
+        )
+
+
+def repeat_step(
+    spec: RoundSpec, sums: Tensors, base: Tensors, state: Tensors, next_bits: Bits
+) -> Repeated:
+    """Check a ring's sums against the round and take the server step on them.
+
+    Parameters
+    ----------
+    sums : mapping of str to int64 array
+        ``update/{name}``, ``evaluation/{digest}/{name}`` and ``counts``.
+    next_bits : 8 or 16
+        Width that the next round's exponents are for.
+
+    Raises
+    ------
+    ContractError
+        When names, shapes or dtypes are not those of the round, counts are negative, or the step
+        gives a value that is not finite.
+    """
+    _check_sums(spec, sums, base)
+    weight, num_updates, num_evaluated, num_saturated = (int(n) for n in sums[COUNTS])
+    model, following, exponents = dict(base), dict(state), None
+    if spec.purpose == "train" and weight > 0:
+        mean = mean_update(Sums(without_prefix("update", sums), weight), spec.fixed_point.exponents)
+        model, following = server_step(base, state, mean, spec.server)
+        exponents = next_exponents(mean, _ceiling(spec, next_bits), next_bits)
+    return Repeated(
+        model=model,
+        state=following,
+        model_digest=tensors_digest(model),
+        state_digest=tensors_digest(following),
+        sums_digest=tensors_digest(sums),
+        weight=weight,
+        num_updates=num_updates,
+        num_evaluated=num_evaluated,
+        num_saturated=num_saturated,
+        exponents=exponents,
+        evaluation={digest: _lists(spec, digest, sums) for digest in spec.evaluate},
+    )
+
+
+def _ceiling(spec: RoundSpec, next_bits: Bits) -> dict[str, int]:
+    """Exponents that the next may not exceed: the same range, told with `next_bits`."""
+    shift = spec.fixed_point.bits - next_bits
+    return {name: exponent + shift for name, exponent in spec.fixed_point.exponents.items()}
+
+
+def _check_sums(spec: RoundSpec, sums: Tensors, base: Tensors) -> None:
+    expected: dict[str, tuple[int, ...]] = {COUNTS: (NUM_COUNTS,)}
+    if spec.purpose == "train":
+        expected |= shapes_of(with_prefix("update", base))
+    for digest in spec.evaluate:
+        for name, shape in spec.evaluation_shapes.items():
+            expected[f"evaluation/{digest}/{name}"] = tuple(shape)
+    if shapes_of(sums) != expected:
+        odd = sorted(set(sums) ^ set(expected)) or ["shapes differ"]
+        raise ContractError(f"the ring's sums are not those of the round: {', '.join(odd[:5])}")
+    for name, tensor in sums.items():
+        if tensor.dtype != np.int64:
+            raise ContractError(f"the ring's sum {name} is {tensor.dtype}, not int64")
+        if not name.startswith("update/") and bool((tensor < 0).any()):
+            raise ContractError(f"the ring's sum {name} has negative counts")
+
+
+def _lists(spec: RoundSpec, digest: str, sums: Tensors) -> dict[str, Any]:
+    return {name: sums[f"evaluation/{digest}/{name}"].tolist() for name in spec.evaluation_shapes}

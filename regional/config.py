@@ -1,0 +1,177 @@
+"""Configuration of a region's coordinator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from common.config import Listen, ProcessConfig
+from common.link import BrokerAddress
+from common.logs import LogFormat
+from common.messages import Fraction, Positive, ServerRule
+from common.topics import RESERVED_HOSPITALS, Name
+
+NonNegative = Annotated[FiniteFloat, Field(ge=0)]
+Seconds = Annotated[FiniteFloat, Field(gt=0, le=7 * 24 * 3600)]
+NumRounds = Annotated[int, Field(ge=1, le=10_000)]
+PRODUCTION_QUORUM = 3
+PRODUCTION_MIN_DEVICES = 5
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Hospital(_Table):
+    """A hospital of the roster: `key` is the path of its ``signing.pub``."""
+
+    key: Path
+
+
+class RoundsConfig(_Table):
+    """How many rounds a day has and how long each step may take, in seconds.
+
+    `rounds_per_day` counts committed training rounds; of a list, the last number holds for all
+    later days.  ``num_days = 0`` goes on for ever.  `rejoin_s` is how long a hospital that went
+    away, or whose rank is not warm, is waited for.
+    """
+
+    rounds_per_day: NumRounds | Annotated[tuple[NumRounds, ...], Field(min_length=1)] = 8
+    num_days: Annotated[int, Field(ge=0)] = 0
+    deadline_s: Seconds = 600.0
+    grace_s: NonNegative = 5.0
+    rejoin_s: Seconds = 60.0
+    ring_timeout_s: Seconds = 60.0
+    round_pause_s: NonNegative = 0.5
+    max_generations: Annotated[int, Field(ge=1, le=100)] = 5
+    max_failed_rounds: Annotated[int, Field(ge=1, le=1000)] = 5
+    quorum: Annotated[int, Field(ge=1, le=1024)] = 1
+    min_devices: Annotated[int, Field(ge=1)] = 1
+    sample_fraction: Fraction = 1.0
+
+    def num_rounds(self, day: int) -> int:
+        """Committed training rounds that `day` asks for."""
+        if isinstance(self.rounds_per_day, int):
+            return self.rounds_per_day
+        return self.rounds_per_day[min(day, len(self.rounds_per_day)) - 1]
+
+    def is_last(self, day: int) -> bool:
+        """Whether no day follows `day`."""
+        return 0 < self.num_days <= day
+
+
+class AdamConfig(_Table):
+    """FedAdam's server step; other algorithms do not read it."""
+
+    learning_rate: Positive = 0.01
+    beta1: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.99
+    tau: Positive = 1e-3
+
+
+class LearningConfig(_Table):
+    """What wristbands and server do in a training round.
+
+    The learning rate of the wristbands falls as a cosine from `lr_start` to `lr_end` over the
+    first `lr_rounds` committed rounds of the region.  The first round of a cycle carries 16 bits
+    whatever `bits` says.
+    """
+
+    algorithm: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"
+    server: AdamConfig = AdamConfig()
+    mu: NonNegative = 0.0
+    lr_start: Positive = 3e-3
+    lr_end: Positive = 3e-4
+    lr_rounds: NumRounds = 12
+    num_steps: Annotated[int, Field(ge=1, le=100_000)] = 40
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
+    clip_norm: Positive = 5.0
+    bits: Literal[8, 16] = 16
+    weighting: Literal["uniform", "examples"] = "uniform"
+    max_weight: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _combinations(self) -> LearningConfig:
+        if self.lr_end > self.lr_start:
+            raise ValueError("lr_end must not exceed lr_start")
+        if self.mu > 0 and self.algorithm != "fedprox":
+            raise ValueError('mu > 0 needs algorithm = "fedprox"')
+        return self
+
+    @property
+    def server_rule(self) -> ServerRule:
+        """The server step as rounds announce it."""
+        return ServerRule(algorithm=self.algorithm, **self.server.model_dump())
+
+
+class SealConfig(_Table):
+    """The daily seal: the mean of the last `mean_of` committed models of the cycle."""
+
+    mean_of: Annotated[int, Field(ge=1, le=64)] = 1
+    wait_for_release_s: NonNegative = 0.0
+    data_source: str = Field(default="unstated", max_length=200)
+
+
+class RegionConfig(ProcessConfig):
+    """Everything that the coordinator reads at start, such as ``deploy/local/region.toml``."""
+
+    model_config = SettingsConfigDict(env_prefix="PULSERING_REGIONAL_")
+
+    region: Name
+    broker: str
+    state_dir: Path
+    mailbox: str = Field(min_length=1)
+    hospitals: dict[Name, Hospital] = Field(min_length=1, max_length=1024)
+    cloud_key: Path | None = None
+    task: str = "beats"
+    health_listen: Listen = "127.0.0.1:0"
+    rendezvous_host: str = Field(default="127.0.0.1", min_length=1)
+    interface: str = Field(default="lo", min_length=1)
+    heartbeat_s: Seconds = 5.0
+    away_after_s: Seconds = 60.0
+    rounds: RoundsConfig = RoundsConfig()
+    learning: LearningConfig = LearningConfig()
+    seal: SealConfig = SealConfig()
+    profile: Literal["demo", "production"] = "demo"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: LogFormat = "console"
+
+    @model_validator(mode="after")
+    def _combinations(self) -> RegionConfig:
+        BrokerAddress.parse(self.broker)
+        reserved = RESERVED_HOSPITALS & set(self.hospitals)
+        if reserved:
+            raise ValueError(f"hospitals: {', '.join(sorted(reserved))} is a reserved name")
+        if self.rounds.quorum > len(self.hospitals):
+            raise ValueError(
+                f"rounds.quorum = {self.rounds.quorum} exceeds the {len(self.hospitals)} hospitals"
+            )
+        if self.seal.wait_for_release_s > 0 and self.cloud_key is None:
+            raise ValueError("seal.wait_for_release_s > 0 needs cloud_key")
+        if self.away_after_s < 2 * self.heartbeat_s:
+            raise ValueError("away_after_s must be at least 2 * heartbeat_s")
+        return self
+
+    @model_validator(mode="after")
+    def _production(self) -> RegionConfig:
+        if self.profile != "production":
+            return self
+        faults = []
+        if self.rounds.quorum < PRODUCTION_QUORUM:
+            faults.append(f"rounds.quorum >= {PRODUCTION_QUORUM}")
+        if self.rounds.min_devices < PRODUCTION_MIN_DEVICES:
+            faults.append(f"rounds.min_devices >= {PRODUCTION_MIN_DEVICES}")
+        if not self.broker.startswith("mqtts://"):
+            faults.append("broker = mqtts://…")
+        if faults:
+            raise ValueError(f"the production profile needs {', '.join(faults)}")
+        return self
+
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger's SQLite file."""
+        return self.state_dir / "ledger.sqlite"

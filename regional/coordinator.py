@@ -1,0 +1,215 @@
+"""The coordinator's state machine: pure; an event and the time in, a region and effects out.
+
+The caller carries out the effects in their order and only then publishes the region's state.  When
+one fails, or the process dies between two of them, `restore` from the ledger goes on rightly: an
+effect may be carried out twice, the ledger's record is what counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from regional.config import RegionConfig
+from regional.learning import round_spec
+from regional.membership import heard
+from regional.messages import (
+    CandidateMade,
+    DayStored,
+    Event,
+    MakeCandidate,
+    ReleaseFound,
+    RendezvousStarted,
+    SealDay,
+    StatusHeard,
+    StepRefused,
+    StepRepeated,
+    Tick,
+)
+from regional.progress import Progress, Stored, next_work
+from regional.records import (
+    CycleStarted,
+    DayOpened,
+    DaySealed,
+    Record,
+    ReleaseDecided,
+)
+from regional.region import (
+    Collecting,
+    Forming,
+    Idle,
+    Region,
+    Ringing,
+    Sealing,
+    Step,
+    Waiting,
+    record,
+)
+from regional.round_steps import (
+    abort_ring,
+    bury_if_lost,
+    collect,
+    commit,
+    form,
+    open_round,
+    plan,
+    ring,
+)
+
+
+def step(region: Region, event: Event, now: float, config: RegionConfig) -> Step:
+    """Act on one event.
+
+    Parameters
+    ----------
+    now : float
+        Seconds since the epoch.
+
+    Returns
+    -------
+    region : Region
+        Valid once all effects have been carried out.
+    effects : list of Effect
+        In the order in which they must happen.
+    """
+    match event:
+        case Tick():
+            return _tick(region, now, config)
+        case StatusHeard(status):
+            return replace(region, statuses=heard(region.statuses, status, now)), []
+        case CandidateMade(stored):
+            return _open_evaluation(region, stored, now, config)
+        case RendezvousStarted():
+            return plan(region, event, now, config)
+        case StepRepeated(repeated):
+            return commit(region, repeated, now, config)
+        case StepRefused(reason):
+            return abort_ring(region, reason, now, config)
+        case DayStored(digest):
+            return _close_day(region, digest, _why_day_ended(region.progress), now)
+        case ReleaseFound():
+            return _take_decision(region, event)
+    assert_never(event)
+
+
+def candidate_models(progress: Progress, mean_of: int) -> tuple[Stored, ...]:
+    """The models whose mean the day seals: the last committed ones of the cycle."""
+    return progress.cycle_models[-mean_of:]
+
+
+def _tick(region: Region, now: float, config: RegionConfig) -> Step:
+    if not isinstance(region.stage, Ringing):
+        region, effects = bury_if_lost(region)
+        if effects:
+            return region, effects
+    match region.stage:
+        case Idle(until):
+            return _begin(region, now, config) if now >= until else (region, [])
+        case Collecting() as stage:
+            return collect(region, stage, now, config)
+        case Forming() as stage:
+            return form(region, stage, now, config)
+        case Ringing() as stage:
+            return ring(region, stage, now, config)
+        case Sealing():
+            return region, [SealDay(region.progress)]
+        case Waiting():
+            return _wait(region, now, config)
+    assert_never(region.stage)
+
+
+def _begin(region: Region, now: float, config: RegionConfig) -> Step:
+    progress = region.progress
+    match next_work(progress, config.rounds):
+        case "train":
+            spec = round_spec(config, progress, "train", [progress.model], now)
+            return open_round(region, spec)
+        case "evaluate":
+            models = candidate_models(progress, config.seal.mean_of)
+            return region, [MakeCandidate(models, progress.last_round)]
+        case "seal":
+            return region.in_stage(Sealing()), []
+        case "close_unsealed":
+            return _close_day(region, None, _why_day_ended(progress), now)
+        case "wait":
+            return region.in_stage(Waiting()), []
+
+
+def _open_evaluation(region: Region, candidate: Stored, now: float, config: RegionConfig) -> Step:
+    serving = region.progress.in_service
+    models = [candidate]
+    if serving is not None and serving.model_digest != candidate.digest:
+        models.append(Stored(serving.model_digest, serving.made_by_round))
+    return open_round(region, round_spec(config, region.progress, "evaluate", models, now))
+
+
+def _close_day(region: Region, digest: str | None, reason: str, now: float) -> Step:
+    sealed = DaySealed(
+        day=region.progress.day, model_digest=digest, reason=reason[:500], sealed_at=now
+    )
+    region, append = record(region, sealed)
+    return region.in_stage(Waiting()), [append]
+
+
+def _why_day_ended(progress: Progress) -> str:
+    if not progress.num_failed or progress.outcome is None:
+        return "its rounds are done"
+    kept = f"{len(progress.trained)} training rounds were committed"
+    return f"{progress.num_failed} rounds in a row failed: {progress.outcome.reason}; {kept}"
+
+
+def _wait(region: Region, now: float, config: RegionConfig) -> Step:
+    progress = region.progress
+    sealed = progress.sealed
+    if sealed is None:
+        return region.in_stage(Idle(now)), []
+    if config.rounds.is_last(progress.day):
+        return region, []
+    reason = _why_wait_is_over(progress, sealed, now, config.seal.wait_for_release_s)
+    if not reason:
+        return region, []
+    region, append = record(region, DayOpened(day=progress.day + 1, reason=reason))
+    return region.in_stage(Idle(now)), [append]
+
+
+def _why_wait_is_over(progress: Progress, sealed: DaySealed, now: float, wait_s: float) -> str:
+    if progress.decision is not None:
+        return f"{progress.decision.decision} {progress.decision.release}".strip()
+    if sealed.model_digest is None:
+        return "the day before was not sealed"
+    if wait_s == 0:
+        return "no release is waited for"
+    return "no decision came in time" if now >= sealed.sealed_at + wait_s else ""
+
+
+def _take_decision(region: Region, found: ReleaseFound) -> Step:
+    """Record a decision; a released model of the day just sealed is the base of a new cycle."""
+    progress, header = region.progress, found.header
+    if header.day not in progress.undecided:
+        return region, []
+    released = header.decision == "released"
+    adopted = released and progress.sealed is not None and header.day == progress.day
+    records: list[Record] = [
+        ReleaseDecided(
+            day=header.day,
+            decision=header.decision,
+            release=header.release,
+            rule=header.rule,
+            model_digest=header.model_digest,
+            made_by_round=found.made_by_round,
+            adopted=adopted,
+        )
+    ]
+    if adopted:
+        records.append(
+            CycleStarted(
+                cycle=progress.cycle + 1,
+                task=progress.task,
+                model_digest=header.model_digest,
+                made_by_round=found.made_by_round,
+                exponents=found.exponents,
+                evaluation_shapes=dict(progress.evaluation_shapes),
+            )
+        )
+    region, append = record(region, *records)
+    return region, [append]

@@ -1,0 +1,101 @@
+"""What happens at a start, before anything is published: lock, ledger, initial model."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from common.errors import ConfigError
+from common.fixedpoint import first_exponents
+from common.mailbox import Mailbox
+from common.signing import PUBLIC_NAME, Keyring, Signer
+from regional.config import RegionConfig
+from regional.ledger import Ledger
+from regional.progress import Progress, after, replay
+from regional.records import CycleStarted, Started
+from regional.store import Store
+
+
+def open_store(config: RegionConfig) -> Store:
+    """The region's mailbox: we sign as ``region``; hospitals and cloud are read by pinned keys."""
+    signer = Signer.at("region", config.state_dir)
+    keys = {name: hospital.key for name, hospital in config.hospitals.items()}
+    keys["region"] = config.state_dir / PUBLIC_NAME
+    if config.cloud_key is not None:
+        keys["cloud"] = config.cloud_key
+    return Store(Mailbox(config.mailbox, signer, Keyring(keys)), config.region)
+
+
+def take_lock(state_dir: Path) -> int:
+    """Make sure that one process alone uses `state_dir`; the lock ends with the descriptor.
+
+    Raises
+    ------
+    ConfigError
+        When another coordinator runs there, or the directory cannot be written.
+    """
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as fault:
+        raise ConfigError(f"state_dir {state_dir} cannot be used: {fault.strerror}") from fault
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as fault:
+        os.close(handle)
+        raise ConfigError(f"state_dir {state_dir}: another coordinator is running there") from fault
+    return handle
+
+
+def start(config: RegionConfig, ledger: Ledger, store: Store, now: float) -> Progress:
+    """Record this start, and at the first one the initial model.
+
+    Raises
+    ------
+    ConfigError
+        When ledger, mailbox and configuration do not belong together.
+    """
+    progress = replay(ledger.records())
+    _check_belongs(config, progress, store)
+    started = Started(count=progress.num_starts + 1)
+    ledger.append([started], now)
+    progress = after(progress, started)
+    if progress.cycle:
+        return progress
+    initial = _initial_cycle(config, store)
+    ledger.append([initial], now)
+    return after(progress, initial)
+
+
+def _check_belongs(config: RegionConfig, progress: Progress, store: Store) -> None:
+    if progress.task and progress.task != config.task:
+        raise ConfigError(
+            f"task = {config.task!r}, but the ledger in state_dir is of task {progress.task!r}"
+        )
+    if progress.spec is not None and progress.spec.region != config.region:
+        raise ConfigError(
+            f"region = {config.region!r}, but the ledger is of region {progress.spec.region!r}"
+        )
+    if not progress.last_round and max(store.mailbox.numbers(config.region, "ring"), default=0):
+        raise ConfigError(
+            f"mailbox {config.mailbox!r} holds rounds of {config.region!r} but the ledger in "
+            "state_dir is new: restore the ledger, or choose another mailbox"
+        )
+
+
+def _initial_cycle(config: RegionConfig, store: Store) -> CycleStarted:
+    # Only here: building a model needs torch, which a running coordinator does without.
+    from common.tasks.registry import get_task
+
+    task = get_task(config.task)
+    model = task.initial(config.learning.seed)
+    stored = store.put_model(model, config.task, made_by_round=0)
+    return CycleStarted(
+        cycle=1,
+        task=config.task,
+        model_digest=stored.digest,
+        made_by_round=0,
+        exponents=first_exponents(model, config.learning.clip_norm, 16),
+        evaluation_shapes=dict(task.evaluation_shapes),
+    )

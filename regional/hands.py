@@ -1,0 +1,128 @@
+"""Carries out what the state machine asks for; every effect may be carried out again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from common.digest import tensors_digest
+from common.errors import ConfigError, ContractError, RingError
+from common.mailbox import message_path
+from common.wire import encode_json
+from regional.commit import repeat_step
+from regional.config import RegionConfig
+from regional.coordinator import candidate_models
+from regional.ledger import Ledger
+from regional.messages import (
+    Append,
+    CandidateMade,
+    DayStored,
+    Effect,
+    Event,
+    MakeCandidate,
+    PutModels,
+    PutOutcome,
+    RendezvousStarted,
+    RepeatStep,
+    SealDay,
+    StartRendezvous,
+    StepRefused,
+    StepRepeated,
+    StopRendezvous,
+)
+from regional.progress import Progress, Stored
+from regional.rendezvous import Rendezvous
+from regional.seal import mean_model, sealed_message, sealed_path
+from regional.store import Arrays, Store
+
+log = structlog.get_logger()
+
+
+class Hands:
+    """The coordinator's ledger, mailbox and rendezvous."""
+
+    def __init__(
+        self,
+        config: RegionConfig,
+        ledger: Ledger,
+        store: Store,
+        rendezvous: Rendezvous,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._store = store
+        self._rendezvous = rendezvous
+        self._clock = clock
+
+    def carry_out(self, effect: Effect) -> Event | None:
+        """Do it and return what it gave, if that matters to the state machine.
+
+        Raises
+        ------
+        OSError, ContractError
+            When ledger or mailbox fail; the caller restores from the ledger and tries again.
+        """
+        match effect:
+            case Append(records):
+                self._ledger.append(records, self._clock())
+            case StartRendezvous(generation, members):
+                return self._start_rendezvous(generation, members)
+            case StopRendezvous():
+                self._rendezvous.stop()
+            case MakeCandidate(models, made_by_round):
+                return CandidateMade(self._candidate(models, made_by_round))
+            case RepeatStep():
+                return self._repeat(effect)
+            case PutModels():
+                self._put_models(effect)
+            case PutOutcome(outcome):
+                path = message_path(self._config.region, "ring", outcome.round_id, "outcome.json")
+                self._store.mailbox.put(path, encode_json(outcome))
+            case SealDay(progress):
+                return self._seal(progress)
+        return None
+
+    def _start_rendezvous(self, generation: int, members: tuple[str, ...]) -> Event:
+        try:
+            port = self._rendezvous.start(generation, members)
+        except RingError as fault:
+            return StepRefused(fault.message)
+        return RendezvousStarted(generation, members, port)
+
+    def _candidate(self, models: tuple[Stored, ...], made_by_round: int) -> Stored:
+        if len(models) == 1:
+            return models[0]
+        return self._store.put_model(self._mean(models), self._config.task, made_by_round)
+
+    def _repeat(self, effect: RepeatStep) -> Event | None:
+        try:
+            sums = self._store.sums(effect.spec, effect.result.sums_digest)
+            base, state = self._store.base_of(effect.spec)
+            return StepRepeated(
+                repeat_step(effect.spec, sums, base, state, self._config.learning.bits)
+            )
+        except FileNotFoundError:
+            return None
+        except (ContractError, ConfigError) as fault:
+            return StepRefused(fault.message)
+
+    def _put_models(self, effect: PutModels) -> None:
+        spec, repeated = effect.spec, effect.repeated
+        if repeated.model_digest != spec.base_digest:
+            self._store.put_model(repeated.model, spec.task, spec.round_id)
+        if repeated.state_digest != spec.state_digest:
+            self._store.put_state(repeated.state, spec.round_id)
+
+    def _seal(self, progress: Progress) -> Event:
+        models = candidate_models(progress, self._config.seal.mean_of)
+        model = self._mean(models)
+        digest = tensors_digest(model)
+        message = sealed_message(self._config, progress, models, model, digest)
+        self._store.mailbox.put(sealed_path(self._config.region, progress.day, digest), message)
+        return DayStored(digest)
+
+    def _mean(self, models: tuple[Stored, ...]) -> Arrays:
+        return dict(mean_model([self._store.model(stored) for stored in models]))

@@ -1,0 +1,88 @@
+"""The spec of a round: learning rate, exponents, rules and where its models lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+from common.mailbox import message_path
+from common.messages import FixedPoint, LocalRule, RoundSpec
+from regional.config import LearningConfig, RegionConfig
+from regional.progress import EMPTY_DIGEST, Progress, Stored
+
+
+def learning_rate(learning: LearningConfig, num_trained: int) -> float:
+    """Learning rate after `num_trained` committed rounds: a cosine, then its end.
+
+    >>> rule = LearningConfig(lr_start=0.3, lr_end=0.1, lr_rounds=3)
+    >>> [round(learning_rate(rule, n), 3) for n in range(4)]
+    [0.3, 0.2, 0.1, 0.1]
+    """
+    if num_trained >= learning.lr_rounds:
+        return learning.lr_end
+    share = num_trained / max(1, learning.lr_rounds - 1)
+    fall = learning.lr_start - learning.lr_end
+    return learning.lr_end + fall * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def location(region: str, stored: Stored) -> str:
+    """Where those tensors lie in the mailbox."""
+    return message_path(region, "ring", stored.made_by_round, f"{stored.digest}.safetensors")
+
+
+def round_spec(
+    config: RegionConfig,
+    progress: Progress,
+    purpose: Literal["train", "evaluate"],
+    evaluate: Iterable[Stored],
+    now: float,
+) -> RoundSpec:
+    """The next round, opened at `now`.
+
+    Parameters
+    ----------
+    evaluate : iterable of Stored
+        Models that wristbands score, each named once.
+    """
+    scored = tuple(dict.fromkeys(evaluate))
+    named = [progress.model, *scored]
+    if progress.state.digest != EMPTY_DIGEST:
+        named.append(progress.state)
+    return RoundSpec(
+        region=config.region,
+        day=progress.day,
+        cycle=progress.cycle,
+        round_id=progress.last_round + 1,
+        purpose=purpose,
+        task=progress.task,
+        base_digest=progress.model.digest,
+        state_digest=progress.state.digest,
+        server=config.learning.server_rule,
+        local=_local_rule(config.learning, progress.num_trained),
+        fixed_point=FixedPoint(
+            clip_norm=config.learning.clip_norm,
+            bits=progress.bits,
+            exponents=dict(progress.exponents),
+        ),
+        weighting=config.learning.weighting,
+        max_weight=config.learning.max_weight,
+        evaluate=tuple(dict.fromkeys(stored.digest for stored in scored)),
+        evaluation_shapes=dict(progress.evaluation_shapes),
+        locations={stored.digest: location(config.region, stored) for stored in reversed(named)},
+        sample_fraction=config.rounds.sample_fraction,
+        min_devices=config.rounds.min_devices,
+        quorum=config.rounds.quorum,
+        opened_at=now,
+        closes_at=now + config.rounds.deadline_s,
+    )
+
+
+def _local_rule(learning: LearningConfig, num_trained: int) -> LocalRule:
+    return LocalRule(
+        learning_rate=learning_rate(learning, num_trained),
+        num_steps=learning.num_steps,
+        batch_size=learning.batch_size,
+        mu=learning.mu,
+        seed=learning.seed,
+    )

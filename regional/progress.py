@@ -1,0 +1,187 @@
+"""Where the region stands: a pure fold over the ledger's records, and what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import Literal
+
+from common.digest import tensors_digest
+from common.messages import RoundOutcome, RoundSpec
+from regional.config import RoundsConfig
+from regional.records import (
+    CycleStarted,
+    DayOpened,
+    DaySealed,
+    Record,
+    ReleaseDecided,
+    RingDied,
+    RingPlanned,
+    RoundEnded,
+    RoundOpened,
+    Started,
+)
+
+EMPTY_DIGEST = tensors_digest({})
+Work = Literal["train", "evaluate", "seal", "close_unsealed", "wait"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Tensors in the mailbox: ``ring/{made_by_round}/{digest}.safetensors``."""
+
+    digest: str
+    made_by_round: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Everything that must survive a restart.
+
+    Attributes
+    ----------
+    num_trained : int
+        Committed training rounds of the region, over all days and cycles.
+    num_failed : int
+        Rounds in a row that were skipped or aborted.
+    trained : tuple of RoundEnded
+        This day's committed training rounds.
+    cycle_models : tuple of Stored
+        Models committed in this cycle, oldest first.
+    evaluated : RoundEnded or None
+        This day's committed evaluation round.
+    ring : RingPlanned or None
+        The last planned ring, unless it is known to be dead.
+    undecided : mapping of int to str
+        Sealed days without a decision, with the digest that was sealed.
+    """
+
+    num_starts: int = 0
+    day: int = 1
+    cycle: int = 0
+    task: str = ""
+    model: Stored = Stored(EMPTY_DIGEST, 0)
+    state: Stored = Stored(EMPTY_DIGEST, 0)
+    exponents: Mapping[str, int] = field(default_factory=dict)
+    bits: Literal[8, 16] = 16
+    evaluation_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    last_round: int = 0
+    last_generation: int = 0
+    min_generation: int = 1
+    num_trained: int = 0
+    num_failed: int = 0
+    spec: RoundSpec | None = None
+    is_open: bool = False
+    outcome: RoundOutcome | None = None
+    trained: tuple[RoundEnded, ...] = ()
+    cycle_models: tuple[Stored, ...] = ()
+    evaluated: RoundEnded | None = None
+    last_training: RoundSpec | None = None
+    ring: RingPlanned | None = None
+    sealed: DaySealed | None = None
+    decision: ReleaseDecided | None = None
+    undecided: Mapping[int, str] = field(default_factory=dict)
+    in_service: ReleaseDecided | None = None
+
+
+def replay(records: Iterable[Record]) -> Progress:
+    """Progress after all `records`, in their order."""
+    return reduce(after, records, Progress())
+
+
+def after(progress: Progress, record: Record) -> Progress:
+    """Progress after one more record."""
+    match record:
+        case Started(count=count):
+            return replace(progress, num_starts=count)
+        case CycleStarted():
+            return _after_cycle(progress, record)
+        case RoundOpened(spec=spec):
+            return replace(progress, spec=spec, is_open=True, last_round=spec.round_id)
+        case RingPlanned(plan=plan):
+            last = max(progress.last_generation, plan.generation)
+            return replace(progress, ring=record, last_generation=last)
+        case RingDied(generation=generation):
+            return replace(
+                progress, ring=None, min_generation=max(progress.min_generation, generation + 1)
+            )
+        case RoundEnded():
+            return _after_round(progress, record)
+        case DaySealed(day=day, model_digest=digest):
+            undecided = {**progress.undecided, day: digest} if digest else progress.undecided
+            return replace(progress, sealed=record, undecided=undecided)
+        case ReleaseDecided():
+            return _after_decision(progress, record)
+        case DayOpened(day=day):
+            return replace(
+                progress,
+                day=day,
+                trained=(),
+                evaluated=None,
+                sealed=None,
+                decision=None,
+                num_failed=0,
+            )
+
+
+def next_work(progress: Progress, rounds: RoundsConfig) -> Work:
+    """What a region without an open round does now."""
+    if progress.sealed is not None:
+        return "wait"
+    if progress.num_failed >= rounds.max_failed_rounds:
+        return "seal" if progress.trained else "close_unsealed"
+    if len(progress.trained) < rounds.num_rounds(progress.day):
+        return "train"
+    return "evaluate" if progress.evaluated is None else "seal"
+
+
+def _after_cycle(progress: Progress, record: CycleStarted) -> Progress:
+    return replace(
+        progress,
+        cycle=record.cycle,
+        task=record.task,
+        model=Stored(record.model_digest, record.made_by_round),
+        state=Stored(EMPTY_DIGEST, 0),
+        exponents=record.exponents,
+        bits=16,
+        evaluation_shapes=record.evaluation_shapes,
+        cycle_models=(),
+    )
+
+
+def _after_round(progress: Progress, record: RoundEnded) -> Progress:
+    outcome = record.outcome
+    ended = replace(progress, outcome=outcome, is_open=False)
+    if outcome.end != "committed":
+        return replace(ended, num_failed=progress.num_failed + 1)
+    ended = replace(ended, num_failed=0)
+    if outcome.purpose == "evaluate":
+        return replace(ended, evaluated=record)
+    model = _moved(progress.model, outcome.model_digest, outcome.round_id)
+    return replace(
+        ended,
+        model=model,
+        state=_moved(progress.state, outcome.state_digest, outcome.round_id),
+        exponents=record.exponents or progress.exponents,
+        bits=record.next_bits,
+        num_trained=progress.num_trained + 1,
+        trained=(*progress.trained, record),
+        cycle_models=(*progress.cycle_models, model),
+        last_training=progress.spec,
+    )
+
+
+def _after_decision(progress: Progress, record: ReleaseDecided) -> Progress:
+    undecided = {day: d for day, d in progress.undecided.items() if day != record.day}
+    released = record.decision == "released"
+    return replace(
+        progress,
+        undecided=undecided,
+        decision=record if record.day == progress.day else progress.decision,
+        in_service=record if released else progress.in_service,
+    )
+
+
+def _moved(old: Stored, digest: str, round_id: int) -> Stored:
+    return old if old.digest == digest else Stored(digest, round_id)

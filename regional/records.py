@@ -1,0 +1,153 @@
+"""What the ledger records: facts that are written once and never changed.
+
+The coordinator's whole memory is the fold of these records (`regional.progress`), while it runs
+and after a restart alike.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt
+
+from common.messages import (
+    Contract,
+    Count,
+    Digest,
+    RingPlan,
+    RoundOutcome,
+    RoundSpec,
+    Shape,
+    TensorName,
+    Timestamp,
+)
+from common.topics import Name
+
+Counts = dict[Digest, dict[TensorName, JsonValue]]
+"""Evaluation of each model as nested lists of integers, by name."""
+
+
+class Started(Contract):
+    """The coordinator started for the `count`-th time."""
+
+    kind: Literal["started"] = "started"
+    count: PositiveInt
+
+
+class CycleStarted(Contract):
+    """The rounds of `cycle` start from this model: the initial one, or a release."""
+
+    kind: Literal["cycle_started"] = "cycle_started"
+    cycle: PositiveInt
+    task: Name
+    model_digest: Digest
+    made_by_round: NonNegativeInt
+    exponents: dict[TensorName, int]
+    evaluation_shapes: dict[TensorName, Shape]
+
+
+class RoundOpened(Contract):
+    """A round was opened; it stays open, across restarts, until its `RoundEnded`."""
+
+    kind: Literal["round_opened"] = "round_opened"
+    spec: RoundSpec
+
+
+class RingPlanned(Contract):
+    """A ring was asked for: what its members held and which processes they were then."""
+
+    kind: Literal["ring_planned"] = "ring_planned"
+    plan: RingPlan
+    pids: dict[Name, NonNegativeInt]
+    aggregates: dict[Name, Digest]
+    weights: dict[Name, Count]
+    num_stored: dict[Name, Count]
+    planned_at: Timestamp
+
+
+class RingDied(Contract):
+    """No rank of `generation` is to go on."""
+
+    kind: Literal["ring_died"] = "ring_died"
+    generation: PositiveInt
+    reason: str
+
+
+class RoundEnded(Contract):
+    """How a round ended; for a committed one this record is the commit.
+
+    `exponents` are those of the next round; None leaves them as they were.
+    """
+
+    kind: Literal["round_ended"] = "round_ended"
+    outcome: RoundOutcome
+    learning_rate: float
+    opened_at: Timestamp
+    ring_seconds: float = 0.0
+    num_updates: Count = 0
+    num_evaluated: Count = 0
+    num_saturated: Count = 0
+    hospitals: dict[Name, Count] = Field(default_factory=dict)
+    evaluation: Counts = Field(default_factory=dict)
+    exponents: dict[TensorName, int] | None = None
+    next_bits: Literal[8, 16] = 16
+
+
+class DaySealed(Contract):
+    """A day's model lies in the mailbox; without `model_digest` there was nothing to seal."""
+
+    kind: Literal["day_sealed"] = "day_sealed"
+    day: PositiveInt
+    model_digest: Digest | None = None
+    reason: str
+    sealed_at: Timestamp
+
+
+class ReleaseDecided(Contract):
+    """The cloud's decision on a sealed day, and whether its model became the next base."""
+
+    kind: Literal["release_decided"] = "release_decided"
+    day: PositiveInt
+    decision: Literal["released", "refused"]
+    release: str
+    rule: str
+    model_digest: Digest
+    made_by_round: NonNegativeInt
+    adopted: bool
+
+
+class DayOpened(Contract):
+    """The next day began, and why it began then."""
+
+    kind: Literal["day_opened"] = "day_opened"
+    day: PositiveInt
+    reason: str
+
+
+Record = Annotated[
+    Started
+    | CycleStarted
+    | RoundOpened
+    | RingPlanned
+    | RingDied
+    | RoundEnded
+    | DaySealed
+    | ReleaseDecided
+    | DayOpened,
+    Field(discriminator="kind"),
+]
+
+
+def key_of(record: Record) -> int | None:
+    """What makes a record the only one of its kind; None where several may exist."""
+    match record:
+        case Started(count=number) | CycleStarted(cycle=number) | RingDied(generation=number):
+            return number
+        case DaySealed(day=number) | ReleaseDecided(day=number) | DayOpened(day=number):
+            return number
+        case RoundOpened(spec=spec):
+            return spec.round_id
+        case RoundEnded(outcome=outcome):
+            return outcome.round_id
+        case RingPlanned():
+            return None

@@ -1,0 +1,97 @@
+"""The region's tensors in the mailbox: models, server states and ring sums, by digest."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy.typing as npt
+
+from common.digest import Tensors, tensors_digest
+from common.errors import ContractError
+from common.mailbox import Mailbox, message_path
+from common.messages import Contract, ModelHeader, RingSumHeader, RoundSpec, ServerStateHeader
+from common.wire import decode, encode
+from regional.learning import location
+from regional.progress import EMPTY_DIGEST, Stored
+
+Arrays = dict[str, npt.NDArray[Any]]
+MAX_TENSOR_BYTES = 64 << 20
+
+H = TypeVar("H", bound=Contract)
+
+
+class Store:
+    """Reads and writes ``ring/{round}/{digest}.safetensors`` of one region."""
+
+    def __init__(self, mailbox: Mailbox, region: str) -> None:
+        self.mailbox = mailbox
+        self.region = region
+
+    def put_model(self, model: Tensors, task: str, made_by_round: int) -> Stored:
+        """Write a model; again is no fault."""
+        stored = Stored(tensors_digest(model), made_by_round)
+        header = ModelHeader(
+            region=self.region, task=task, digest=stored.digest, made_by_round=made_by_round
+        )
+        self.mailbox.put(location(self.region, stored), encode(header, model))
+        return stored
+
+    def put_state(self, state: Tensors, made_by_round: int) -> None:
+        """Write a server state, unless it is empty."""
+        if not state:
+            return
+        stored = Stored(tensors_digest(state), made_by_round)
+        header = ServerStateHeader(
+            region=self.region, digest=stored.digest, made_by_round=made_by_round
+        )
+        self.mailbox.put(location(self.region, stored), encode(header, state))
+
+    def model(self, stored: Stored) -> Arrays:
+        """Read a model.
+
+        Raises
+        ------
+        ContractError
+            When it is missing or not what its digest names.
+        """
+        return self._own(location(self.region, stored), ModelHeader, stored.digest)
+
+    def base_of(self, spec: RoundSpec) -> tuple[Arrays, Arrays]:
+        """Model and server state that a round starts from."""
+        base = self._own(spec.locations[spec.base_digest], ModelHeader, spec.base_digest)
+        if spec.state_digest == EMPTY_DIGEST:
+            return base, {}
+        path = spec.locations[spec.state_digest]
+        return base, self._own(path, ServerStateHeader, spec.state_digest)
+
+    def sums(self, spec: RoundSpec, digest: str) -> Arrays:
+        """Read a ring's sums, signed by any hospital: an earlier generation may have put them.
+
+        Raises
+        ------
+        FileNotFoundError
+            When they are not there yet.
+        ContractError
+            When they are not what their digest names, or of another round.
+        """
+        path = message_path(self.region, "ring", spec.round_id, f"{digest}.safetensors")
+        header, tensors = decode(self.mailbox.get(path), RingSumHeader, MAX_TENSOR_BYTES)
+        if (header.round_id, header.base_digest) != (spec.round_id, spec.base_digest):
+            raise ContractError(f"{path} holds the sums of another round or base")
+        _check_digest(path, tensors, digest)
+        return tensors
+
+    def _own(self, path: str, kind: type[H], digest: str) -> Arrays:
+        try:
+            data = self.mailbox.get(path, signer="region")
+        except FileNotFoundError as fault:
+            raise ContractError(f"{path} is missing from the mailbox") from fault
+        _, tensors = decode(data, kind, MAX_TENSOR_BYTES)
+        _check_digest(path, tensors, digest)
+        return tensors
+
+
+def _check_digest(path: str, tensors: Tensors, digest: str) -> None:
+    found = tensors_digest(tensors)
+    if found != digest:
+        raise ContractError(f"{path} holds {found}, not {digest}")

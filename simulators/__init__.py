@@ -1,0 +1,1 @@
+"""Virtual wristbands, their patients and the region on one machine."""

@@ -1,0 +1,323 @@
+"""The demo: a whole region on one machine, from wristbands to the clinician's page.
+
+Three community hospitals with the 22 DS1 patients of MIT-BIH as wristbands learn for two days:
+rounds over MQTT, a Horovod ring between the hospitals, a seal, the cloud's decision, an ONNX
+release, and an inference API that stays up.  Whatever process dies is started again and said so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from common.ecg.sources import EcgSource, cache_root, data_root, has_mitdb, open_source
+from common.errors import ConfigError, PulseRingError
+from common.notice import NOTICE, SYNTHETIC_NOTICE
+from simulators.broker import free_port, require_free
+from simulators.demo_summary import release_name, show, summarise
+from simulators.demo_view import Scene, notice_panel, render, rows_of
+from simulators.fleet import default_roster
+from simulators.local_region import LocalRegion, RegionPlan, edge_name
+from simulators.supervisor import one_thread, python_module
+
+POLL_S = 0.25
+DAY_TIMEOUT_S = 1800.0
+FEDPROX_MU = 0.01
+console = Console()
+
+
+@dataclass
+class Story:
+    """What has happened so far."""
+
+    region: LocalRegion
+    scene: Scene = field(default_factory=Scene)
+    releases: dict[int, dict[str, Any]] = field(default_factory=dict)
+    deciding: dict[int, Future[dict[str, Any]]] = field(default_factory=dict)
+    started_at: float = field(default_factory=time.monotonic)
+
+    def tell(self, event: str) -> None:
+        """Add a line below the table."""
+        seconds = time.monotonic() - self.started_at
+        self.scene.events.append(f"{seconds:6.1f} s  {event}")
+        if not console.is_terminal:
+            console.print(self.scene.events[-1], highlight=False)
+
+
+def demo(
+    exit_: Annotated[
+        bool, typer.Option("--exit", help="End after the summary instead of serving the page.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder that holds mitdb/; else PULSERING_DATA, else the cache."),
+    ] = None,
+    offline: Annotated[bool, typer.Option(help="Do not try to download MIT-BIH.")] = False,
+    synthetic: Annotated[
+        bool, typer.Option(help="Use synthetic ECG even where MIT-BIH is.")
+    ] = False,
+    days: Annotated[str, typer.Option(help="Rounds of each day, such as 8,4.")] = "8,4",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same model.", min=0)] = 0,
+    algorithm: Annotated[str, typer.Option(help="fedavg, fedprox or fedadam.")] = "fedavg",
+    weighting: Annotated[str, typer.Option(help="uniform or examples.")] = "uniform",
+    broker: Annotated[
+        str, typer.Option(help="auto, iotcore, mosquitto, or the mqtt:// URL of one that runs.")
+    ] = "auto",
+    port: Annotated[int, typer.Option(help="Port of the API and page.", min=0, max=65535)] = 8080,
+    root: Annotated[
+        Path, typer.Option(help="Folder for state, logs and the model pool; emptied.")
+    ] = Path("var/demo"),
+    workers: Annotated[int, typer.Option(help="Processes that train wristbands.", min=1)] = 2,
+    summary_json: Annotated[
+        Path | None, typer.Option("--json", help="Write the summary to this file as JSON too.")
+    ] = None,
+) -> None:
+    """Run a whole region on this machine, on real ECG.
+
+    Examples: `python -m simulators demo --exit`, `python -m simulators demo --days 2,1 --synthetic`
+
+    Kill any process it started (`pkill -9 -f 'edge run.*north'`) and watch nothing get lost.
+    """
+    rounds_per_day = _parse_days(days)
+    source = _open_source(data, offline=offline, synthetic=synthetic)
+    with _own_folder(root):
+        plan = RegionPlan(
+            root=root.absolute(),
+            roster=default_roster(source.train_names),
+            data=root.absolute() / "no-ecg"
+            if source.kind == "synthetic"
+            else data_root(data, os.environ),
+            data_source=source.kind,
+            seed=seed,
+            workers=workers,
+            learning={
+                "algorithm": algorithm,
+                "weighting": weighting,
+                **({"mu": FEDPROX_MU} if algorithm == "fedprox" else {}),
+            },
+            rounds={"rounds_per_day": rounds_per_day, "num_days": len(rounds_per_day)},
+            seal={"wait_for_release_s": 300.0},
+            broker_kind=broker if "://" not in broker else "auto",
+            broker_url=broker if "://" in broker else None,
+            api_port=_free_or(port),
+        )
+        _greet(source, plan)
+        summary = _run(LocalRegion(plan), source, leave=exit_)
+        if summary_json:
+            summary_json.write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def _run(region: LocalRegion, source: EcgSource, *, leave: bool) -> dict[str, Any]:
+    story = Story(region)
+    try:
+        region.start()
+        _watch(story)
+        summary = summarise(
+            region.rounds(),
+            story.releases,
+            region.stop_fleet()["traffic"],
+            source.kind,
+            time.monotonic() - story.started_at,
+        )
+        show(console, summary)
+        if summary["release"] is None:
+            raise PulseRingError(f"no model was released; {region.plan.root / 'logs'} say why")
+        if not leave:
+            _serve_until_interrupted(story)
+    finally:
+        region.stop()
+    return summary
+
+
+def _watch(story: Story) -> None:
+    """Follow the region until its last day is decided."""
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="daily") as daily,
+        Live(console=console, refresh_per_second=8, transient=True) as live,
+    ):
+        last_progress, last_round = time.monotonic(), None
+        while True:
+            _observe(story)
+            _decide(story, daily)
+            if console.is_terminal:
+                live.update(render(story.scene))
+            if story.scene.phase == "finished" and story.scene.day in story.releases:
+                return
+            progress = (story.scene.phase, story.scene.round_id, len(story.releases))
+            if progress != last_round:
+                last_progress, last_round = time.monotonic(), progress
+            if time.monotonic() - last_progress > DAY_TIMEOUT_S:
+                raise PulseRingError(
+                    f"nothing moved for {DAY_TIMEOUT_S:.0f} s; see {story.region.plan.root}/logs"
+                )
+            time.sleep(POLL_S)
+
+
+def _observe(story: Story) -> None:
+    region, scene = story.region, story.scene
+    for death in region.supervisor.revive():
+        story.tell(f"{death.name} ended ({death.how}) and was started again")
+    status = region.status()
+    if not status:
+        return
+    scene.phase, scene.day, scene.round_id = status["phase"], status["day"], status["round_id"]
+    scene.hospitals = {name: h for name, h in status["hospitals"].items() if h}
+    rows = rows_of(region.rounds())
+    if not console.is_terminal:
+        for row in rows[len(scene.rows) :]:
+            story.tell(
+                f"day {row.day} round {row.round_id} ({row.purpose}): {row.end}, "
+                f"{row.num_stored}/{row.num_invited} updates, {row.num_rejected} rejected, "
+                f"ring generation {row.generation}, {row.seconds:.1f} s"
+            )
+    scene.rows = rows
+
+
+def _decide(story: Story, daily: ThreadPoolExecutor) -> None:
+    """Run the cloud's daily job for a day that was sealed."""
+    scene = story.scene
+    if scene.phase in ("waiting_for_release", "finished") and scene.day not in story.deciding:
+        story.deciding[scene.day] = daily.submit(_daily_job, story.region, scene.day)
+    for day, future in story.deciding.items():
+        if future.done() and day not in story.releases:
+            story.releases[day] = decision = future.result()
+            story.tell(
+                f"day {day}: {decision['decision']} {release_name(decision)}: {decision['rule']}"
+            )
+
+
+def _daily_job(region: LocalRegion, day: int) -> dict[str, Any]:
+    command = python_module(
+        "cloud", "daily", "--config", str(region.config_path("cloud")), "--day", str(day), "--json"
+    )
+    log = (region.plan.root / "logs" / "daily.log").open("ab")
+    with log:
+        done = subprocess.run(
+            command, env=one_thread(), stdout=subprocess.PIPE, stderr=log, check=False
+        )
+    try:
+        decision: dict[str, Any] = json.loads(done.stdout)
+    except json.JSONDecodeError as fault:
+        raise PulseRingError(
+            f"the daily job ended with code {done.returncode}; see {log.name}"
+        ) from fault
+    return decision
+
+
+def _serve_until_interrupted(story: Story) -> None:
+    region = story.region
+    region.start_api()
+    console.print(f"\n[bold]{region.api_url}[/bold] serves the page and the API. Ctrl-C ends.")
+    try:
+        while True:
+            for death in region.supervisor.revive():
+                console.print(f"{death.name} ended ({death.how}) and was started again")
+            time.sleep(1)
+    except KeyboardInterrupt:
+        console.print("\nstopping")
+
+
+def _greet(source: EcgSource, plan: RegionPlan) -> None:
+    console.print(notice_panel(NOTICE, "PulseRing", "cyan"))
+    if source.kind == "synthetic":
+        console.print(notice_panel(f"{source.notice} {SYNTHETIC_NOTICE}", "Synthetic", "red"))
+    else:
+        console.print(f"ECG: {source.notice}", highlight=False)
+    wristbands = ", ".join(f"{hospital} {len(w)}" for hospital, w in plan.roster.items())
+    processes = ", ".join(edge_name(hospital) for hospital in plan.roster)
+    console.print(f"wristbands by hospital: {wristbands}", highlight=False)
+    console.print(
+        f"processes: broker, region, {processes}, fleet; logs in {plan.root / 'logs'}\n",
+        highlight=False,
+    )
+
+
+def _open_source(data: Path | None, *, offline: bool, synthetic: bool) -> EcgSource:
+    from common.ecg.sources import synthetic_source
+
+    if synthetic:
+        return synthetic_source(reason="--synthetic was given.")
+    root = data_root(data, os.environ)
+    in_cache = root == cache_root(os.environ) / "data"
+    if in_cache and not offline and not has_mitdb(root):
+        subprocess.run(python_module("common.ecg.download", "--data", str(root)), check=False)
+    return open_source(root)
+
+
+def _parse_days(days: str) -> list[int]:
+    try:
+        parsed = [int(part) for part in days.split(",")]
+    except ValueError as fault:
+        raise ConfigError(f"--days {days!r}: write rounds of each day, such as 8,4") from fault
+    if min(parsed) < 1 or sum(parsed) > 10_000:
+        raise ConfigError(f"--days {days!r}: each day needs at least 1 round")
+    return parsed
+
+
+def _free_or(port: int) -> int:
+    """`port` if it can be used, else a free one; 0 asks for a free one."""
+    if port == 0:
+        return free_port()
+    try:
+        require_free("127.0.0.1", port)
+    except ConfigError:
+        other = free_port()
+        console.print(f"port {port} is in use; the page will be on {other}", style="yellow")
+        return other
+    return port
+
+
+@contextmanager
+def _own_folder(root: Path) -> Iterator[None]:
+    """Empty `root` and hold it, so that two demos never share one.
+
+    Raises
+    ------
+    ConfigError
+        When another demo holds it, or it is no folder of a demo.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    marker = root / "demo.lock"
+    if any(root.iterdir()) and not marker.exists():
+        raise ConfigError(f"--root {root} holds files that no demo made; choose another folder")
+    with marker.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as fault:
+            raise ConfigError(
+                f"another demo runs in {root}; end it or choose another --root"
+            ) from fault
+        for entry in root.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry != marker:
+                entry.unlink()
+        yield
+
+
+def main() -> None:
+    """Run the demo; a user's mistake is one sentence on stderr."""
+    try:
+        typer.run(demo)
+    except PulseRingError as fault:
+        console.print(f"error: {fault.message}", style="red", highlight=False)
+        sys.exit(fault.exit_code)
+
+
+if __name__ == "__main__":
+    main()

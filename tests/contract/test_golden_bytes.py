@@ -1,0 +1,226 @@
+"""Bytes of every contract, kept: a change here is a change of the protocol.
+
+Run with ``PULSERING_WRITE_GOLDEN=1`` to write the files anew, and say why in CHANGELOG.md.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.digest import tensors_digest
+from common.messages import (
+    AggregateHeader,
+    Contract,
+    DeviceStatus,
+    EvaluationHeader,
+    HospitalStatus,
+    Invite,
+    ModelHeader,
+    RankFailure,
+    RankResult,
+    Reason,
+    Receipt,
+    RegionState,
+    ReleaseHeader,
+    RingPlan,
+    RingSumHeader,
+    RoundOutcome,
+    SealedHeader,
+    ServerStateHeader,
+    UpdateHeader,
+)
+from common.wire import decode, decode_json, encode, encode_json
+from tests.builders.rounds import BASE, STATE, make_spec
+
+GOLDEN = Path(__file__).parent / "golden"
+MODEL = {"b": np.array([0.5, -0.25], np.float32), "w": np.array([[1.0, 2.0]], np.float32)}
+OTHER = "a" * 64
+SPEC = make_spec()
+PLAN = RingPlan(
+    round_id=1,
+    generation=2,
+    members=("north", "valley"),
+    rendezvous_host="127.0.0.1",
+    rendezvous_port=40000,
+    interface="lo",
+    timeout_s=30,
+)
+OUTCOME = RoundOutcome(
+    region="county",
+    day=1,
+    round_id=1,
+    end="committed",
+    reason="all members agree",
+    base_digest=BASE,
+    model_digest=OTHER,
+    state_digest=STATE,
+    sums_digest=OTHER,
+    generation=2,
+    aggregates={"north": OTHER},
+)
+
+JSON_MESSAGES: dict[str, Contract] = {
+    "round": SPEC,
+    "ring_plan": PLAN,
+    "outcome": OUTCOME,
+    "region_state": RegionState(
+        region="county", revision=7, phase="ring", spec=SPEC, plan=PLAN, min_generation=2
+    ),
+    "hospital_status": HospitalStatus(
+        region="county",
+        hospital="north",
+        revision=3,
+        rank="joined",
+        result=RankResult(
+            round_id=1,
+            generation=2,
+            sums_digest=OTHER,
+            model_digest=OTHER,
+            state_digest=STATE,
+            weight=3,
+        ),
+        failure=RankFailure(round_id=1, generation=1, reason="a peer left"),
+    ),
+    "invite": Invite(hospital="north", device="wb-101", spec=SPEC),
+    "receipt": Receipt(
+        device="wb-101",
+        subject="update",
+        round_id=1,
+        content_digest=OTHER,
+        status="rejected",
+        reason=Reason.NORM,
+    ),
+    "device_status": DeviceStatus(device="wb-101", online=True),
+}
+
+TENSOR_MESSAGES: dict[str, tuple[Contract, dict[str, np.ndarray]]] = {
+    "model": (
+        ModelHeader(region="county", task="dummy", digest=tensors_digest(MODEL), made_by_round=1),
+        MODEL,
+    ),
+    "server_state": (
+        ServerStateHeader(region="county", digest=tensors_digest({}), made_by_round=1),
+        {},
+    ),
+    "update": (
+        UpdateHeader(
+            region="county",
+            hospital="north",
+            device="wb-101",
+            round_id=1,
+            base_digest=BASE,
+            num_examples=9,
+            num_saturated=0,
+        ),
+        {"b": np.array([1, -2], np.int16), "w": np.array([[3, 4]], np.int16)},
+    ),
+    "evaluation": (
+        EvaluationHeader(
+            region="county",
+            hospital="north",
+            device="wb-101",
+            round_id=1,
+            models=(BASE,),
+            num_examples=3,
+        ),
+        {f"{BASE}/confusion": np.array([[2, 0], [1, 0]], np.int64)},
+    ),
+    "aggregate": (
+        AggregateHeader(
+            region="county",
+            hospital="north",
+            round_id=1,
+            base_digest=BASE,
+            weight=2,
+            num_updates=2,
+            num_evaluations=2,
+            num_saturated=0,
+        ),
+        {"update/b": np.array([5, 6], np.int64), "counts": np.array([2, 2, 2, 0], np.int64)},
+    ),
+    "ring_sum": (
+        RingSumHeader(
+            region="county",
+            round_id=1,
+            generation=2,
+            base_digest=BASE,
+            members=("north", "valley"),
+            weight=4,
+            num_updates=4,
+            num_evaluations=4,
+            num_saturated=0,
+        ),
+        {"update/b": np.array([7, 8], np.int64), "counts": np.array([4, 4, 4, 0], np.int64)},
+    ),
+    "sealed": (
+        SealedHeader(
+            region="county",
+            day=1,
+            cycle=1,
+            task="dummy",
+            model_digest=tensors_digest(MODEL),
+            mean_of=(tensors_digest(MODEL),),
+            rounds=(1, 2),
+            hospitals={"north": 2},
+            num_updates=4,
+            num_evaluated_devices=2,
+            server=SPEC.server,
+            local=SPEC.local,
+            fixed_point_bits=16,
+            clip_norm=1.0,
+            weighting="uniform",
+        ),
+        {f"model/{n}": t for n, t in MODEL.items()},
+    ),
+    "release": (
+        ReleaseHeader(
+            region="county",
+            day=1,
+            decision="released",
+            release="county-d0001-aaaaaaaa",
+            rule="every rule holds",
+            task="dummy",
+            sealed_digest=OTHER,
+            model_digest=tensors_digest(MODEL),
+        ),
+        MODEL,
+    ),
+}
+
+
+def golden(name: str, data: bytes) -> bytes:
+    path = GOLDEN / name
+    if os.environ.get("PULSERING_WRITE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", JSON_MESSAGES)
+def test_json_messages_keep_their_bytes(kind: str) -> None:
+    message = JSON_MESSAGES[kind]
+    data = encode_json(message)
+    assert golden(f"{kind}.json", data) == data
+    assert decode_json(data, type(message)) == message
+
+
+@pytest.mark.parametrize("kind", TENSOR_MESSAGES)
+def test_tensor_messages_keep_their_bytes(kind: str) -> None:
+    message, tensors = TENSOR_MESSAGES[kind]
+    data = encode(message, tensors)
+    assert golden(f"{kind}.safetensors", data) == data
+    header, back = decode(data, type(message))
+    assert header == message
+    assert tensors_digest(back) == tensors_digest(tensors)
+
+
+def test_every_kind_of_message_has_golden_bytes() -> None:
+    kept = {path.stem for path in GOLDEN.iterdir()}
+    kinds = {
+        cls.model_fields["kind"].default
+        for cls in Contract.__subclasses__()
+        if "kind" in cls.model_fields
+    }
+    assert kept == kinds

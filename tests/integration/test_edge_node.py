@@ -1,0 +1,504 @@
+"""An edge node as a process, between a real broker, a coordinator and wristbands played here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
+from horovod.runner.http.http_server import RendezvousServer
+
+from common import fixedpoint, topics, wire
+from common.digest import bytes_digest, tensors_digest
+from common.link import Link
+from common.mailbox import Mailbox, message_path
+from common.messages import (
+    EvaluationHeader,
+    HospitalStatus,
+    Invite,
+    ModelHeader,
+    Receipt,
+    RegionState,
+    RingPlan,
+    RingSumHeader,
+    RoundOutcome,
+    RoundSpec,
+    UpdateHeader,
+)
+from common.signing import Keyring, Signer
+from simulators.broker import EmbeddedBroker
+
+REGION, HOSPITAL = "county", "north"
+DEVICES = ("band-a", "band-b")
+SHAPES = {"bias": (3,), "weight": (4, 3)}
+WAIT_S = 60.0
+HEARTBEAT_S = 0.5
+
+
+def wait_for(happened: Callable[[], Any], what: str, timeout_s: float = WAIT_S) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (value := happened()):
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.02)
+    return value
+
+
+def make_model(seed: int) -> dict[str, npt.NDArray[np.float32]]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
+
+
+def make_integers(seed: int) -> dict[str, npt.NDArray[np.int16]]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.integers(-900, 900, s).astype(np.int16) for name, s in SHAPES.items()}
+
+
+class Played:
+    """The region around one edge node: broker, coordinator, wristbands, mailbox."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.broker = EmbeddedBroker().start()
+        signer = Signer.at("region", folder / "region")
+        self.mailbox = Mailbox(
+            str(folder / "mailbox"), signer, Keyring({HOSPITAL: folder / "edge" / "signing.pub"})
+        )
+        self.heard: dict[str, list[bytes]] = {}
+        self.revision = 0
+        self.servers: list[RendezvousServer] = []
+        self.node: subprocess.Popen[bytes] | None = None
+        self.state: RegionState | None = None
+        self.link = Link(
+            self.broker.url,
+            f"played-{time.monotonic_ns()}",
+            on_connect=lambda: None,
+            on_message=lambda topic, data, _: self.heard.setdefault(topic, []).append(data),
+            subscriptions=[
+                topics.hospital_status(REGION),
+                f"{topics.PREFIX}/{REGION}/{HOSPITAL}/#",
+            ],
+        )
+        self.link.start()
+        wait_for(lambda: self.link.connected, "the broker")
+
+    def config(self, **changes: object) -> Path:
+        values: dict[str, object] = {
+            "region": REGION,
+            "hospital": HOSPITAL,
+            "region_broker": self.broker.url,
+            "hospital_broker": self.broker.url,
+            "state_dir": str(self.folder / "edge"),
+            "mailbox": str(self.folder / "mailbox"),
+            "coordinator_key": str(self.folder / "region" / "signing.pub"),
+            "devices": list(DEVICES),
+            "heartbeat_s": 0.5,
+        } | changes
+        path = self.folder / "edge.toml"
+        path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
+        return path
+
+    def start_node(self) -> None:
+        self.node = subprocess.Popen(
+            [sys.executable, "-m", "edge", "run", "--config", str(self.config())], cwd=ROOT
+        )
+
+    def end_node(self, number: signal.Signals) -> int:
+        assert self.node is not None
+        self.node.send_signal(number)
+        return self.node.wait(timeout=10)
+
+    def put_model(self, seed: int) -> str:
+        model = make_model(seed)
+        digest = tensors_digest(model)
+        header = ModelHeader(region=REGION, task="dummy", digest=digest, made_by_round=seed)
+        self.mailbox.put(location(digest), wire.encode(header, model))
+        return digest
+
+    def say(self, phase: str, **fields: object) -> None:
+        self.revision += 1
+        self.state = RegionState.model_validate(
+            {"region": REGION, "revision": self.revision, "phase": phase, **fields}
+        )
+        self.say_again()
+
+    def say_again(self) -> None:
+        assert self.state is not None
+        data = wire.encode_json(self.state)
+        wait_for(
+            lambda: self.link.publish(topics.round_state(REGION), data, retain=True), "publishing"
+        )
+
+    def status(self) -> HospitalStatus | None:
+        said = self.heard.get(topics.hospital_status(REGION, HOSPITAL))
+        return wire.decode_json(said[-1], HospitalStatus) if said else None
+
+    def wait_status(self, fits: Callable[[HospitalStatus], bool], what: str) -> HospitalStatus:
+        spoke_at = time.monotonic()
+
+        def fitting() -> HospitalStatus | None:
+            nonlocal spoke_at
+            if self.state and time.monotonic() > spoke_at + HEARTBEAT_S:
+                spoke_at = time.monotonic()
+                self.say_again()
+            status = self.status()
+            return status if status and fits(status) else None
+
+        try:
+            status: HospitalStatus = wait_for(fitting, what)
+        except AssertionError as fault:
+            raise AssertionError(f"{fault}; last: {self.status()}") from None
+        return status
+
+    def send(self, device: str, leaf: Any, data: bytes) -> Receipt:
+        """Publish and wait for the receipt of these bytes."""
+        topic = topics.device(REGION, HOSPITAL, device, "receipt")
+        before = len(self.heard.get(topic, []))
+        assert self.link.publish(topics.device(REGION, HOSPITAL, device, leaf), data)
+
+        def receipt() -> Receipt | None:
+            for said in self.heard.get(topic, [])[before:]:
+                one = wire.decode_json(said, Receipt)
+                if one.content_digest == bytes_digest(data):
+                    return one
+            return None
+
+        found: Receipt = wait_for(receipt, f"a receipt for {device}", 15)
+        return found
+
+    def plan(self, round_id: int, generation: int) -> RingPlan:
+        server = RendezvousServer(verbose=0)
+        self.servers.append(server)
+        port = server.start()
+        server.init(get_host_assignments(parse_hosts(f"{HOSPITAL}:1"), 1))
+        return RingPlan(
+            round_id=round_id,
+            generation=generation,
+            members=(HOSPITAL,),
+            rendezvous_host="127.0.0.1",
+            rendezvous_port=port,
+            interface="lo",
+            timeout_s=20,
+        )
+
+    def close(self) -> None:
+        if self.node and self.node.poll() is None:
+            self.node.kill()
+            self.node.wait()
+        self.link.stop()
+        for server in self.servers:
+            server.stop()
+        self.broker.stop()
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Iterator[Played]:
+    region = Played(tmp_path)
+    yield region
+    region.close()
+
+
+def location(digest: str) -> str:
+    return message_path(REGION, "ring", 0, f"{digest}.safetensors")
+
+
+def make_spec(base: str, round_id: int = 1, *, evaluate: tuple[str, ...] = ()) -> RoundSpec:
+    return RoundSpec.model_validate(
+        {
+            "region": REGION,
+            "day": 1,
+            "cycle": 1,
+            "round_id": round_id,
+            "task": "dummy",
+            "base_digest": base,
+            "state_digest": tensors_digest({}),
+            "server": {},
+            "local": {"learning_rate": 0.1, "num_steps": 1, "batch_size": 1},
+            "fixed_point": {
+                "clip_norm": 1.0,
+                "exponents": fixedpoint.first_exponents(make_model(0), 1.0, 16),
+            },
+            "evaluate": evaluate,
+            "evaluation_shapes": {"confusion": (2, 2)},
+            "locations": {digest: location(digest) for digest in (base, *evaluate)},
+            "opened_at": time.time(),
+            "closes_at": time.time() + 600,
+        }
+    )
+
+
+def make_update(spec: RoundSpec, device: str, seed: int = 0, **header: object) -> bytes:
+    fields = {
+        "region": REGION,
+        "hospital": HOSPITAL,
+        "device": device,
+        "round_id": spec.round_id,
+        "base_digest": spec.base_digest,
+        "num_examples": 5,
+        "num_saturated": 0,
+    } | header
+    return wire.encode(UpdateHeader.model_validate(fields), make_integers(seed))
+
+
+def make_evaluation(spec: RoundSpec, device: str) -> bytes:
+    header = EvaluationHeader(
+        region=REGION,
+        hospital=HOSPITAL,
+        device=device,
+        round_id=spec.round_id,
+        models=spec.evaluate,
+        num_examples=4,
+    )
+    counts = np.array([[1, 2], [0, 1]], np.int64)
+    return wire.encode(header, {f"{digest}/confusion": counts for digest in spec.evaluate})
+
+
+def make_outcome(spec: RoundSpec, model: str, aggregate: str | None, end: str) -> dict[str, Any]:
+    return RoundOutcome.model_validate(
+        {
+            "region": REGION,
+            "day": 1,
+            "round_id": spec.round_id,
+            "end": end,
+            "reason": "as played",
+            "base_digest": spec.base_digest,
+            "model_digest": model,
+            "state_digest": spec.state_digest,
+            "aggregates": {HOSPITAL: aggregate} if aggregate else {},
+        }
+    ).model_dump()
+
+
+def run_edge(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edge", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def ledger(played: Played, *flags: str) -> list[dict[str, Any]]:
+    said = run_edge("ledger", "--config", str(played.config()), "--json", *flags)
+    rows: list[dict[str, Any]] = json.loads(said.stdout)
+    return rows
+
+
+def expected_update_sum(*seeds: int) -> dict[str, npt.NDArray[np.int64]]:
+    return {
+        f"update/{name}": np.sum([make_integers(seed)[name].astype(np.int64) for seed in seeds], 0)
+        for name in SHAPES
+    }
+
+
+def test_two_rounds_through_one_ring_and_a_third_after_the_rank_was_killed(
+    played: Played,
+) -> None:
+    played.start_node()
+    base = played.put_model(0)
+    spec = make_spec(base, evaluate=(base,))
+    played.say("open", spec=spec)
+    offer = topics.model(REGION, HOSPITAL, base)
+    wait_for(lambda: played.heard.get(offer), "the model's offer")
+    invited = wait_for(
+        lambda: played.heard.get(topics.device(REGION, HOSPITAL, "band-b", "invite")), "an invite"
+    )
+    assert wire.decode_json(invited[-1], Invite).spec == spec
+    for seed, device in enumerate(DEVICES):
+        assert played.send(device, "update", make_update(spec, device, seed)).status == "stored"
+        evaluation = make_evaluation(spec, device)
+        assert played.send(device, "evaluation", evaluation).status == "stored"
+    ready = played.wait_status(lambda s: s.phase == "ready" and s.rank == "warm", "readiness")
+    assert (ready.weight, ready.num_stored, ready.num_evaluated, ready.complete) == (2, 2, 2, True)
+
+    plan = played.plan(round_id=1, generation=1)
+    played.say("ring", spec=spec, plan=plan)
+    result = played.wait_status(lambda s: s.result is not None, "a result").result
+    assert result is not None
+    sums = message_path(REGION, "ring", 1, f"{result.sums_digest}.safetensors")
+    header, tensors = wire.decode(played.mailbox.get(sums, signer=HOSPITAL), RingSumHeader)
+    assert header.members == (HOSPITAL,)
+    for name, total in expected_update_sum(0, 1).items():
+        assert np.array_equal(tensors[name], total)
+    assert tensors[f"evaluation/{base}/confusion"].tolist() == [[2, 4], [0, 2]]
+
+    outcome = make_outcome(spec, base, ready.aggregate_digest, "committed")
+    played.say("closed", outcome=outcome)
+    played.wait_status(lambda s: s.phase == "idle" and s.num_stored == 0, "the end of round 1")
+    assert {row["fate"] for row in ledger(played)} == {"counted"}
+
+    following = played.put_model(1)
+    second = make_spec(following, round_id=2)
+    played.say("open", spec=second, outcome=outcome)
+    for device in DEVICES:
+        wait_for(lambda: played.heard.get(topics.model(REGION, HOSPITAL, following)), "offer")
+        played.wait_status(lambda s: s.round_id == 2, "round 2")
+        played.send(device, "update", make_update(second, device))
+    again = plan.model_copy(update={"round_id": 2})
+    played.wait_status(lambda s: s.round_id == 2 and s.phase == "ready", "readiness")
+    played.say("ring", spec=second, plan=again, outcome=outcome)
+    status = played.wait_status(lambda s: bool(s.result and s.result.round_id == 2), "result 2")
+    assert (status.rank, status.generation, status.rank_pid) == ("joined", 1, ready.rank_pid)
+    wait_for(lambda: played.heard[offer][-1] == b"", "the old model to be cleared")
+
+    os.kill(status.rank_pid, signal.SIGKILL)
+    played.wait_status(lambda s: s.rank == "warm" and s.rank_pid != status.rank_pid, "respawn")
+    played.say(
+        "ring", spec=second, plan=played.plan(2, generation=2), min_generation=2, outcome=outcome
+    )
+    played.wait_status(lambda s: bool(s.result and s.result.generation == 2), "the second ring")
+
+
+def test_kill_9_after_receipts_keeps_round_updates_aggregate_and_receipts(played: Played) -> None:
+    played.start_node()
+    spec = make_spec(played.put_model(0))
+    played.say("open", spec=spec)
+    played.wait_status(lambda s: s.phase == "collecting", "the round")
+    first = make_update(spec, "band-a", 0)
+    receipt = played.send("band-a", "update", first)
+    played.end_node(signal.SIGKILL)
+
+    played.start_node()
+    assert played.send("band-a", "update", first) == receipt
+    played.send("band-b", "update", make_update(spec, "band-b", 1))
+    ready = played.wait_status(lambda s: s.online and s.phase == "ready", "readiness")
+    assert ready.num_stored == 2
+    played.end_node(signal.SIGKILL)
+    wait_for(lambda: (s := played.status()) and not s.online, "the last will")
+
+    played.start_node()
+    again = played.wait_status(lambda s: s.online and s.phase == "ready", "readiness again")
+    assert again.aggregate_digest == ready.aggregate_digest
+    late = played.send("band-b", "update", make_update(spec, "band-b", 2))
+    assert late.reason == "round_closed"
+
+
+def test_plan_of_a_generation_entered_before_a_restart_is_answered_by_a_failure(
+    played: Played,
+) -> None:
+    played.start_node()
+    spec = make_spec(played.put_model(0))
+    played.say("open", spec=spec)
+    played.wait_status(lambda s: s.phase == "collecting", "the round")
+    for device in DEVICES:
+        played.send(device, "update", make_update(spec, device))
+    played.wait_status(lambda s: s.phase == "ready" and s.rank == "warm", "readiness")
+    played.say("ring", spec=spec, plan=played.plan(1, 1))
+    played.wait_status(lambda s: s.result is not None, "a result")
+    played.end_node(signal.SIGKILL)
+    played.start_node()
+    failed = played.wait_status(lambda s: s.online and s.failure is not None, "the failure")
+    assert failed.failure is not None
+    assert failed.failure.generation == 1
+    played.say("ring", spec=spec, plan=played.plan(1, 2), min_generation=2)
+    status = played.wait_status(lambda s: bool(s.result and s.result.generation == 2), "result")
+    assert status.failure is None
+
+
+def test_missed_outcome_is_learned_from_the_mailbox(played: Played) -> None:
+    played.start_node()
+    base = played.put_model(0)
+    spec = make_spec(base)
+    played.say("open", spec=spec)
+    played.wait_status(lambda s: s.phase == "collecting", "the round")
+    played.send("band-a", "update", make_update(spec, "band-a"))
+    played.end_node(signal.SIGKILL)
+
+    following = played.put_model(1)
+    outcome = RoundOutcome.model_validate(make_outcome(spec, following, None, "committed"))
+    played.mailbox.put(message_path(REGION, "ring", 1, "outcome.json"), wire.encode_json(outcome))
+    played.say("open", spec=make_spec(following, round_id=3))
+    played.start_node()
+    played.wait_status(lambda s: s.round_id == 3, "round 3")
+    assert [(row["fate"], row["fate_round"]) for row in ledger(played)] == [("left_out", 1)]
+
+
+def test_wrong_messages_get_their_reason_and_nothing_is_stored(played: Played) -> None:
+    played.start_node()
+    spec = make_spec(played.put_model(0))
+    played.say("open", spec=spec)
+    played.wait_status(lambda s: s.phase == "collecting", "the round")
+    good = make_update(spec, "band-a")
+    nan = {name: np.full(shape, np.nan, np.float32) for name, shape in SHAPES.items()}
+    header, _ = wire.decode(good, UpdateHeader)
+    wrong = {
+        good[:-3]: "malformed",
+        b"": "malformed",
+        good + bytes(100_000): "oversize",
+        make_update(spec, "band-b"): "wrong_identity",
+        make_update(spec, "band-a", round_id=999): "wrong_round",
+        make_update(spec, "band-a", base_digest="0" * 64): "wrong_base",
+        wire.encode(header, {"bias": np.zeros(3, np.int16)}): "wrong_shape",
+        wire.encode(header, nan): "not_finite",
+    }
+    for data, reason in wrong.items():
+        assert played.send("band-a", "update", data).reason == reason
+    stranger = make_update(spec, "band-z")
+    assert played.send("band-z", "update", stranger).reason == "unknown_device"
+    assert ledger(played) == []
+    assert sum(row["num"] for row in ledger(played, "--rejected")) == len(wrong) + 1
+
+    assert played.send("band-a", "update", good).status == "stored"
+    other = make_update(spec, "band-a", seed=7)
+    assert played.send("band-a", "update", other).reason == "conflicting_duplicate"
+
+
+def test_after_a_broker_restart_models_and_invites_are_said_again(played: Played) -> None:
+    played.start_node()
+    base = played.put_model(0)
+    spec = make_spec(base)
+    played.say("open", spec=spec)
+    played.wait_status(lambda s: s.phase == "collecting", "the round")
+    played.broker.kill()
+    wait_for(lambda: not played.link.connected, "the loss")
+    played.heard.clear()
+    played.broker.start()
+    wait_for(lambda: played.link.connected, "the broker")
+    offer = topics.model(REGION, HOSPITAL, base)
+    invite = topics.device(REGION, HOSPITAL, "band-a", "invite")
+    wait_for(lambda: played.heard.get(offer) and played.heard.get(invite), "offers")
+    played.wait_status(lambda s: s.phase == "collecting", "the status")
+    assert played.send("band-a", "update", make_update(spec, "band-a")).status == "stored"
+
+
+def test_sigterm_ends_cleanly_and_says_offline(played: Played) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = played.config(health_listen=f"127.0.0.1:{port}")
+    played.node = subprocess.Popen(
+        [sys.executable, "-m", "edge", "run", "--config", str(config)], cwd=ROOT
+    )
+    status = played.wait_status(lambda s: s.online and s.rank == "warm", "a warm node")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+        health = json.load(answer)
+    assert health["ok"] is True
+    assert health["identity"] == "unauthenticated"
+    assert health["links"] == {"region": True, "hospital": True}
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        assert b"pulsering_edge_rank_starts 1.0" in answer.read()
+
+    taken = run_edge("run", "--config", str(config), "--set", f"state_dir={played.folder / 'b'}")
+    assert (taken.returncode, len(taken.stderr.strip().splitlines())) == (2, 1), taken.stderr
+
+    began = time.monotonic()
+    assert played.end_node(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 5
+    played.wait_status(lambda s: not s.online, "the goodbye")
+    wait_for(lambda: not Path(f"/proc/{status.rank_pid}").exists(), "the rank's end", 5)

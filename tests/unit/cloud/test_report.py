@@ -1,0 +1,105 @@
+"""The report on the test set, and how the card tells of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cloud.card import card, markdown
+from cloud.export import export_onnx
+from cloud.release import Release
+from cloud.report import score_test_set
+from common.digest import tensors_digest
+from common.ecg.sources import EcgSource
+from common.ecg.synthetic import synthesize
+from common.tasks.beats import BeatTask
+from tests.builders.sealed import make_header
+
+TASK = BeatTask()
+PARAMS = TASK.initial(seed=3)
+FIGURES: dict[str, Any] = {
+    "num_examples": 1,
+    "accuracy": 1.0,
+    "macro_f1": None,
+    "scored": [],
+    "classes": {},
+    "confusion": [[1]],
+}
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    source = EcgSource(
+        kind="synthetic",
+        train_names=(),
+        test_names=("syn23", "syn24"),
+        read=lambda name: synthesize(name, seed=0),
+        notice="",
+    )
+    return score_test_set(PARAMS, export_onnx(TASK, PARAMS), source, 2, lambda names: names)
+
+
+def make_release(report: dict[str, Any] | None) -> Release:
+    return Release(
+        name="county-d0001-aaaaaaaa",
+        region="county",
+        day=1,
+        task="beats",
+        labels=TASK.labels,
+        input_shapes=dict(TASK.input_shapes),
+        model_digest=tensors_digest(PARAMS),
+        sealed_digest="b" * 64,
+        onnx_sha256="c" * 64,
+        size_bytes=1,
+        parity=0.0,
+        created_at=0.0,
+        metrics={"candidate": FIGURES, "in_service": None, "checks": []},
+        report=report,
+    )
+
+
+def told(report: dict[str, Any] | None) -> str:
+    return markdown(card(make_release(report), make_header(PARAMS, task="beats")))
+
+
+def test_every_beat_of_every_record_is_scored(report: dict[str, Any]) -> None:
+    num_beats = sum(len(synthesize(name, seed=0).r_idx) for name in ("syn23", "syn24"))
+    assert report["figures"]["num_beats"] == np.sum(report["figures"]["confusion"]) == num_beats
+
+
+def test_released_graph_equals_torch_on_every_beat(report: dict[str, Any]) -> None:
+    assert report["parity"] <= 1e-5
+
+
+def test_report_is_plain_json(report: dict[str, Any]) -> None:
+    assert Release.model_validate_json(make_release(report).model_dump_json()).report is not None
+    json.dumps(report)
+
+
+def test_synthetic_figures_claim_nothing_clinical(report: dict[str, Any]) -> None:
+    text = told(report)
+    assert "None of them is clinical." in text
+    assert "MIT-BIH Arrhythmia Database" not in text
+
+
+def test_card_says_report_only_and_counts_the_looks(report: dict[str, Any]) -> None:
+    text = told(report)
+    assert "Report only: scored after the decision, which never saw it." in text
+    assert "Look number 2 at this test set" in text
+
+
+def test_card_never_gives_s_without_the_figure_that_leaves_out_232(report: dict[str, Any]) -> None:
+    (row,) = [line for line in told(report).splitlines() if line.startswith("| S ")]
+    assert row.endswith("without 232) |")
+
+
+def test_card_never_says_normal(report: dict[str, Any]) -> None:
+    assert "sinus" not in told(report).lower()
+    assert "normal" not in told(report).lower()
+
+
+def test_card_without_a_report_says_so() -> None:
+    assert "None was made." in told(None)

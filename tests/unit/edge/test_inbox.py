@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from functools import partial
+from threading import Thread
+
+from edge.inbox import MAX_BATCH, MAX_MESSAGES, Inbox
+from tests.unit.edge.builders import make_incoming
+
+
+def test_messages_stay_until_they_are_dropped() -> None:
+    inbox = Inbox()
+    messages = [make_incoming(bytes([n])) for n in range(MAX_BATCH + 1)]
+    for message in messages:
+        inbox.put_message(message)
+    assert inbox.peek_messages() == inbox.peek_messages() == messages[:MAX_BATCH]
+    inbox.drop_messages(MAX_BATCH)
+    assert inbox.peek_messages() == messages[MAX_BATCH:]
+
+
+def test_full_inbox_holds_the_sender_until_there_is_room() -> None:
+    inbox = Inbox()
+    for _ in range(MAX_MESSAGES):
+        inbox.put_message(make_incoming(b""))
+    sender = Thread(target=inbox.put_message, args=(make_incoming(b"last"),), daemon=True)
+    sender.start()
+    sender.join(timeout=0.05)
+    assert sender.is_alive()
+    inbox.drop_messages(1)
+    sender.join(timeout=5)
+    assert not sender.is_alive()
+
+
+def test_closing_lets_a_waiting_sender_go() -> None:
+    inbox = Inbox()
+    for _ in range(MAX_MESSAGES):
+        inbox.put_message(make_incoming(b""))
+    sender = Thread(target=inbox.put_message, args=(make_incoming(b"last"),), daemon=True)
+    sender.start()
+    inbox.close()
+    sender.join(timeout=5)
+    assert not sender.is_alive()
+
+
+def test_news_come_in_order_and_once() -> None:
+    inbox = Inbox()
+    said: list[int] = []
+    for number in range(3):
+        inbox.put_news(partial(said.append, number))
+    for news in inbox.take_news(timeout_s=0):
+        news()
+    assert said == [0, 1, 2]
+    assert inbox.take_news(timeout_s=0) == []

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from common import topics, wire
+from common.mailbox import message_path
+from common.messages import HospitalStatus, Receipt, RegionState, RoundOutcome
+from edge import reports
+from edge.config import EdgeConfig
+from edge.desk import Desk
+from edge.ledger import Ledger
+from edge.metrics import Meters
+from edge.models import Models
+from edge.node import Node
+from edge.ring import Seat
+from tests.unit.edge.builders import (
+    BASE,
+    HOSPITAL,
+    REGION,
+    ROSTER,
+    STATION,
+    FakeBroker,
+    FakeRank,
+    make_incoming,
+    make_mailboxes,
+    make_outcome,
+    make_spec,
+    make_state,
+    make_update,
+    put_model,
+)
+
+STATUS = topics.hospital_status(REGION, HOSPITAL)
+
+
+class Hospital:
+    """A node with fakes around it, that can be built again over the same state."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.coordinators, self.mailbox = make_mailboxes(folder)
+        self.build()
+
+    def build(self) -> None:
+        self.region_broker, self.hospital_broker = FakeBroker(), FakeBroker()
+        self.ledger = Ledger(self.folder / "state")
+        models = Models(self.mailbox, self.folder / "state" / "models")
+        self.rank = FakeRank()
+        rounds = self.folder / "state" / "rounds"
+        seat = Seat(
+            REGION, HOSPITAL, self.rank, self.ledger, self.mailbox, models, rounds, None, 10.0
+        )
+        self.node = Node(
+            make_config(self.folder),
+            ROSTER,
+            self.ledger,
+            models,
+            seat,
+            Desk(STATION, self.ledger),
+            Meters(),
+            self.region_broker,
+            self.hospital_broker,
+            Random(1),
+        )
+
+    def hear(self, state: RegionState, now: float = 1.0) -> HospitalStatus:
+        self.node.on_region(wire.encode_json(state))
+        return self.step(now)
+
+    def step(self, now: float = 1.0) -> HospitalStatus:
+        self.node.step(now)
+        return self.told()
+
+    def told(self) -> HospitalStatus:
+        return wire.decode_json(self.region_broker.retained[STATUS], HospitalStatus)
+
+    def deliver(self, *devices: str, seed: int = 0) -> list[Receipt]:
+        before = len(self.hospital_broker.sent)
+        batch = [make_incoming(make_update(device, seed), device) for device in devices]
+        self.node.on_messages(batch, now=1.0)
+        return [wire.decode_json(data, Receipt) for _, data in self.hospital_broker.sent[before:]]
+
+    def fates(self) -> dict[str, str]:
+        return {row["device"]: row["fate"] for row in reports.updates(self.folder / "state")}
+
+
+def make_config(folder: Path) -> EdgeConfig:
+    values = {
+        "region": REGION,
+        "hospital": HOSPITAL,
+        "region_broker": "mqtt://127.0.0.1:1",
+        "hospital_broker": "mqtt://127.0.0.1:1",
+        "state_dir": str(folder / "state"),
+        "mailbox": str(folder / "mailbox"),
+        "coordinator_key": str(folder / "region" / "signing.pub"),
+        "devices": '["band-a"]',
+        "heartbeat_s": "5",
+    }
+    return EdgeConfig.load(None, [f"{key}={value}" for key, value in values.items()])
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Iterator[Hospital]:
+    made = Hospital(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+def open_round(round_id: int = 1, base: str = BASE, **fields: object) -> RegionState:
+    return make_state("open", round_id, spec=make_spec(round_id, base), **fields)
+
+
+def test_open_round_is_joined_offered_and_told(hospital: Hospital) -> None:
+    status = hospital.hear(open_round())
+    assert (status.phase, status.round_id, status.num_invited) == ("collecting", 1, 3)
+    retained = hospital.hospital_broker.retained
+    assert retained[topics.model(REGION, HOSPITAL, BASE)]
+    assert {topics.device(REGION, HOSPITAL, device, "invite") for device in ROSTER} <= set(retained)
+
+
+def test_complete_round_becomes_ready_and_never_changes(hospital: Hospital) -> None:
+    hospital.hear(open_round())
+    assert {receipt.status for receipt in hospital.deliver(*ROSTER)} == {"stored"}
+    status = hospital.step()
+    assert (status.phase, status.weight, status.complete) == ("ready", 3, True)
+    (late,) = hospital.deliver("band-a", seed=9)
+    assert late.reason == "round_closed"
+    assert hospital.step(now=1e6).aggregate_digest == status.aggregate_digest
+
+
+def test_deadline_closes_the_round_even_without_the_coordinator(hospital: Hospital) -> None:
+    hospital.hear(open_round())
+    hospital.deliver("band-a")
+    hospital.build()
+    status = hospital.step(now=100.0)
+    assert (status.phase, status.weight, status.complete) == ("ready", 1, False)
+
+
+def test_restart_goes_on_with_the_same_round_sample_and_aggregate(hospital: Hospital) -> None:
+    state = make_state(spec=make_spec(sample_fraction=0.5))
+    invited = hospital.hear(state).num_invited
+    assert invited == 2
+    sample = hospital.ledger.round(1)
+    hospital.build()
+    assert hospital.hear(state).phase == "collecting"
+    assert hospital.ledger.round(1) == sample
+    ready = hospital.step(now=100.0)
+    hospital.build()
+    assert hospital.step(now=100.0).aggregate_digest == ready.aggregate_digest
+
+
+def test_messages_are_acknowledged_after_the_commit_and_not_when_it_fails(
+    hospital: Hospital,
+) -> None:
+    hospital.hear(open_round())
+    acks: list[str] = []
+    batch = [make_incoming(make_update(), acks=acks)]
+    hospital.ledger.close()
+    with pytest.raises(sqlite3.Error):
+        hospital.node.on_messages(batch, now=1.0)
+    assert acks == []
+    hospital.build()
+    hospital.node.on_messages(batch, now=1.0)
+    assert acks == ["band-a"]
+
+
+def test_skipped_round_keeps_its_updates_for_the_next_on_the_same_base(hospital: Hospital) -> None:
+    hospital.hear(open_round())
+    hospital.deliver("band-a")
+    skipped = make_outcome(1, end="skipped")
+    assert hospital.hear(make_state("closed", 2, outcome=skipped)).phase == "idle"
+    status = hospital.hear(open_round(2, outcome=skipped))
+    assert (status.phase, status.num_stored) == ("collecting", 1)
+    assert hospital.step(now=100.0).weight == 1
+
+
+def test_committed_round_gives_fates_and_clears_what_is_not_needed(hospital: Hospital) -> None:
+    hospital.hear(open_round())
+    hospital.deliver(*ROSTER)
+    digest = hospital.step().aggregate_digest
+    following = put_model(hospital.coordinators, 1)
+    committed = make_outcome(1, aggregates={HOSPITAL: digest}, model_digest=following)
+    hospital.hear(open_round(2, following, outcome=committed))
+    assert set(hospital.fates().values()) == {"counted"}
+    assert hospital.hospital_broker.retained[topics.model(REGION, HOSPITAL, BASE)] == b""
+    assert hospital.hospital_broker.retained[topics.model(REGION, HOSPITAL, following)]
+
+
+def test_missed_rounds_are_learned_from_the_mailbox(hospital: Hospital) -> None:
+    hospital.hear(open_round())
+    hospital.deliver("band-a")
+    following = put_model(hospital.coordinators, 1)
+    put_outcome(hospital, make_outcome(1, end="skipped"))
+    put_outcome(hospital, make_outcome(2, aggregates={}))
+    hospital.hear(open_round(3, following))
+    assert hospital.fates() == {"band-a": "left_out"}
+
+
+def test_update_for_a_base_that_is_past_becomes_stale(hospital: Hospital) -> None:
+    hospital.hear(open_round())
+    hospital.deliver("band-a")
+    hospital.hear(open_round(2, put_model(hospital.coordinators, 1)))
+    assert hospital.fates() == {"band-a": "stale"}
+
+
+def test_end_of_all_days_leaves_no_update_without_a_fate(hospital: Hospital) -> None:
+    hospital.hear(open_round())
+    hospital.deliver("band-a")
+    status = hospital.hear(make_state("finished", 2, outcome=make_outcome(1, end="skipped")))
+    assert (status.phase, hospital.fates()) == ("idle", {"band-a": "stale"})
+    assert hospital.hospital_broker.retained[topics.model(REGION, HOSPITAL, BASE)] == b""
+
+
+def test_model_that_is_not_in_the_mailbox_yet_is_asked_for_again(hospital: Hospital) -> None:
+    spec = make_spec(base="7" * 64)
+    assert "7" * 64 in hospital.hear(make_state(spec=spec)).error
+    following = put_model(hospital.coordinators, 1)
+    status = hospital.hear(open_round(2, following))
+    assert (status.error, status.round_id) == ("", 2)
+
+
+def test_file_that_holds_another_model_is_refused(hospital: Hospital) -> None:
+    other = "8" * 64
+    locations = {other: make_spec().locations[BASE]}
+    spec = make_spec(base=BASE).model_copy(update={"base_digest": other, "locations": locations})
+    assert "other tensors" in hospital.hear(make_state(spec=spec)).error
+
+
+def test_region_that_begins_anew_is_told_about_the_old_ledger(hospital: Hospital) -> None:
+    hospital.hear(open_round(5))
+    assert "empty state_dir" in hospital.hear(open_round(1)).error
+
+
+def test_offers_and_status_are_said_again_after_a_reconnect(hospital: Hospital) -> None:
+    hospital.hear(open_round())
+    hospital.hospital_broker.retained.clear()
+    hospital.region_broker.retained.clear()
+    hospital.node.on_hospital_broker()
+    hospital.node.on_region_broker()
+    hospital.step()
+    assert len(hospital.hospital_broker.retained) == 4
+    assert hospital.told().phase == "collecting"
+
+
+def test_offline_broker_delays_offers_and_status_only(hospital: Hospital) -> None:
+    hospital.hospital_broker.online = hospital.region_broker.online = False
+    hospital.node.on_region(wire.encode_json(open_round()))
+    hospital.node.step(1.0)
+    hospital.hospital_broker.online = hospital.region_broker.online = True
+    assert hospital.step().phase == "collecting"
+    assert len(hospital.hospital_broker.retained) == 4
+
+
+def test_status_is_said_at_changes_and_at_each_heartbeat(hospital: Hospital) -> None:
+    hospital.hear(open_round(), now=1.0)
+    num = len(hospital.region_broker.sent)
+    hospital.step(now=2.0)
+    assert len(hospital.region_broker.sent) == num
+    hospital.step(now=6.5)
+    assert len(hospital.region_broker.sent) == num + 1
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"x" * (2 << 20)])
+def test_nonsense_on_the_region_topic_changes_nothing(hospital: Hospital, data: bytes) -> None:
+    hospital.hear(open_round())
+    hospital.node.on_region(data)
+    assert hospital.step().phase == "collecting"
+
+
+def test_goodbye_says_offline(hospital: Hospital) -> None:
+    hospital.hear(open_round())
+    hospital.node.say_goodbye(2.0)
+    assert hospital.told().online is False
+
+
+def put_outcome(hospital: Hospital, outcome: RoundOutcome) -> None:
+    path = message_path(REGION, "ring", outcome.round_id, "outcome.json")
+    hospital.coordinators.put(path, wire.encode_json(outcome))

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from common import fold, wire
+from common.digest import tensors_digest
+from common.errors import ContractError
+from common.messages import RingSumHeader
+from edge import ring_sum
+from edge.aggregate import aggregate
+from tests.unit.edge.builders import (
+    BASE,
+    HOSPITAL,
+    SHAPES,
+    make_evaluation,
+    make_model,
+    make_plan,
+    make_spec,
+    make_update,
+)
+
+
+def make_sums() -> dict[str, np.ndarray]:
+    spec = make_spec(evaluate=(BASE,))
+    devices = ("band-a", "band-b")
+    messages = [make_update(device, seed) for seed, device in enumerate(devices)]
+    return dict(
+        aggregate(HOSPITAL, spec, SHAPES, messages, [make_evaluation(d) for d in devices]).tensors
+    )
+
+
+def test_flat_vector_comes_back_with_counts_last() -> None:
+    spec, sums = make_spec(evaluate=(BASE,)), make_sums()
+    shapes = ring_sum.sum_shapes(spec, make_model())
+    vector = ring_sum.flatten(sums, shapes)
+    assert vector.dtype == np.int64
+    assert vector[-4:].tolist() == sums["counts"].tolist()
+    back = ring_sum.unflatten(vector, shapes)
+    assert tensors_digest(back) == tensors_digest(sums)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"update/bias": np.zeros(4, np.int64)},
+        {"update/bias": np.zeros(3, np.int32)},
+        {"extra": np.zeros(1, np.int64)},
+    ],
+)
+def test_vector_of_another_length_or_type_is_refused(change: dict[str, np.ndarray]) -> None:
+    shapes = ring_sum.sum_shapes(make_spec(evaluate=(BASE,)), make_model())
+    with pytest.raises(ContractError, match="not those of the round"):
+        ring_sum.flatten(make_sums() | change, shapes)
+
+
+def test_model_is_the_one_that_a_plain_mean_gives() -> None:
+    spec, sums = make_spec(evaluate=(BASE,)), make_sums()
+    done = ring_sum.finish(spec, make_plan(), make_model(), {}, sums)
+    exponents = spec.fixed_point.exponents
+    plain = {
+        name: (
+            base.astype(np.float64) + sums[f"update/{name}"] * 2.0 ** exponents[name] / 2
+        ).astype(np.float32)
+        for name, base in make_model().items()
+    }
+    assert done.report.model_digest == tensors_digest(plain)
+    assert done.report.sums_digest == tensors_digest(sums)
+    header, tensors = wire.decode(done.sums_file, RingSumHeader)
+    assert (header.weight, header.num_updates, header.num_evaluations) == (2, 2, 2)
+    assert tensors_digest(tensors) == done.report.sums_digest
+
+
+def test_zero_weight_leaves_model_and_state_as_they_were() -> None:
+    spec = make_spec()
+    sums = dict(aggregate(HOSPITAL, spec, SHAPES, [], []).tensors)
+    done = ring_sum.finish(spec, make_plan(), make_model(), {}, sums)
+    assert (done.report.model_digest, done.report.state_digest) == (
+        spec.base_digest,
+        spec.state_digest,
+    )
+
+
+def test_weight_that_could_have_left_62_bits_is_refused() -> None:
+    sums = make_sums() | {"counts": np.array([1 << 50, 1, 1, 0], np.int64)}
+    with pytest.raises(ContractError, match="62 bits"):
+        ring_sum.finish(make_spec(), make_plan(), make_model(), {}, sums)
+
+
+def test_fedadam_state_is_stepped() -> None:
+    spec = make_spec(server={"algorithm": "fedadam"}, evaluate=(BASE,))
+    done = ring_sum.finish(spec, make_plan(), make_model(), {}, make_sums())
+    mean = fold.mean_update(
+        fold.Sums(wire.without_prefix("update", make_sums()), 2), spec.fixed_point.exponents
+    )
+    _, state = fold.server_step(make_model(), {}, mean, spec.server)
+    assert done.report.state_digest == tensors_digest(state)

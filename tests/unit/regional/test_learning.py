@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from common.messages import Digest
+from regional.config import LearningConfig, RegionConfig
+from regional.learning import learning_rate, location, round_spec
+from regional.progress import Progress, Stored
+
+RULE = LearningConfig(lr_start=0.2, lr_end=0.02, lr_rounds=10)
+
+
+def make_config(**learning: object) -> RegionConfig:
+    return RegionConfig.model_validate(
+        {
+            "region": "county",
+            "broker": "mqtt://127.0.0.1:1",
+            "state_dir": "unused",
+            "mailbox": "unused",
+            "hospitals": {"east": {"key": "east"}},
+            "learning": learning,
+        }
+    )
+
+
+def digest(number: int) -> Digest:
+    return f"{number:064x}"
+
+
+def test_rate_starts_and_ends_as_configured_and_then_stays() -> None:
+    assert learning_rate(RULE, 0) == pytest.approx(0.2)
+    assert learning_rate(RULE, 9) == pytest.approx(0.02)
+    assert learning_rate(RULE, 10_000) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("n", range(10))
+def test_rate_is_the_cosine_of_the_share_of_rounds(n: int) -> None:
+    expected = 0.02 + 0.18 * (1 + math.cos(math.pi * n / 9)) / 2
+    assert learning_rate(RULE, n) == pytest.approx(expected)
+
+
+def test_a_single_round_has_the_first_rate() -> None:
+    rule = LearningConfig(lr_start=0.2, lr_end=0.02, lr_rounds=1)
+    assert [learning_rate(rule, n) for n in (0, 1)] == [0.2, 0.02]
+
+
+def test_spec_names_where_base_state_and_evaluated_models_lie() -> None:
+    progress = Progress(
+        cycle=1,
+        task="dummy",
+        model=Stored(digest(1), 4),
+        state=Stored(digest(2), 4),
+        exponents={"w": -9},
+        last_round=4,
+    )
+    models = [Stored(digest(1), 4), Stored(digest(3), 2)]
+    spec = round_spec(make_config(), progress, "evaluate", models, now=50.0)
+    assert spec.round_id == 5
+    assert spec.evaluate == (digest(1), digest(3))
+    assert spec.locations == {
+        digest(1): location("county", Stored(digest(1), 4)),
+        digest(2): f"county/ring/000004/{digest(2)}.safetensors",
+        digest(3): f"county/ring/000002/{digest(3)}.safetensors",
+    }
+
+
+def test_an_empty_server_state_has_no_location() -> None:
+    progress = Progress(cycle=1, task="dummy", model=Stored(digest(1), 0), exponents={"w": -9})
+    spec = round_spec(make_config(), progress, "train", [progress.model], now=50.0)
+    assert set(spec.locations) == {digest(1)}
+
+
+def test_eight_bits_begin_after_the_first_round_of_a_cycle() -> None:
+    progress = Progress(cycle=1, task="dummy", model=Stored(digest(1), 0), exponents={"w": -9})
+    spec = round_spec(make_config(bits=8), progress, "train", [], now=50.0)
+    assert spec.fixed_point.bits == 16

@@ -32,7 +32,7 @@ def tensors_digest(tensors: Tensors) -> str:
     sha = hashlib.sha256()
     for name in sorted(tensors):
         array = np.asarray(tensors[name])
-        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        little = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
         line = json.dumps([name, little.dtype.str.replace("|", "<"), list(array.shape)])
         sha.update(line.encode() + b"\n")
         sha.update(little.tobytes())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -15,6 +17,7 @@ from common.config import split_listen
 from common.errors import ConfigError
 
 Report = Callable[[], Any]
+log = structlog.get_logger()
 
 
 class HealthServer:
@@ -42,7 +45,7 @@ class HealthServer:
         host, port = split_listen(listen)
         handler = _handler(registry, reports)
         try:
-            self._server = ThreadingHTTPServer((host, port), handler)
+            self._server = _QuietServer((host, port), handler)
         except OSError as fault:
             raise ConfigError(f"health_listen = {listen!r}: {fault.strerror or fault}") from fault
         self._server.daemon_threads = True
@@ -64,6 +67,13 @@ class HealthServer:
             self._server.shutdown()
             self._thread.join(timeout=5)
         self._server.server_close()
+
+
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Log a fault unless it is a client that hung up."""
+        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
+            log.exception("health_request_failed")
 
 
 def _handler(

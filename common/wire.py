@@ -49,7 +49,7 @@ def decode_json(data: bytes, kind: type[M], max_bytes: int = MAX_JSON_BYTES) -> 
 
 def encode(message: Contract, tensors: Tensors) -> bytes:
     """One safetensors file with `message` as its header; the same input gives the same bytes."""
-    arrays = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    arrays = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
     metadata = {METADATA_KEY: encode_json(message).decode()}
     return safetensors.numpy.save(arrays, metadata=metadata)
 

@@ -13,12 +13,14 @@ import sys
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy.typing as npt
 
 from common import wire
 from common.digest import Tensors, tensors_digest
 from common.errors import ContractError, PulseRingError, RingError
-from common.mailbox import write_durably
+from common.mailbox import MAX_FILE_BYTES, write_durably
 from common.messages import AggregateHeader, Contract, ModelHeader, ServerStateHeader
 from edge import ring_sum
 from edge.rank_protocol import Computed, Failed, Join, Joined, Stop, Warm, line, parse_command
@@ -55,18 +57,22 @@ def _compute(join: Join, joined: World) -> Computed:
     if join.plan.generation != joined.generation:
         raise RingError(f"in generation {joined.generation}, asked for {join.plan.generation}")
     spec = join.spec
-    _, base = wire.decode(Path(join.base).read_bytes(), ModelHeader)
+    base = _read(join.base, ModelHeader)
     state: Tensors = {}
     if join.state is not None:
-        _, state = wire.decode(Path(join.state).read_bytes(), ServerStateHeader)
+        state = _read(join.state, ServerStateHeader)
     if (tensors_digest(base), tensors_digest(state)) != (spec.base_digest, spec.state_digest):
         raise ContractError("base model or server state are not those of the round")
-    _, tensors = wire.decode(Path(join.aggregate).read_bytes(), AggregateHeader)
+    tensors = _read(join.aggregate, AggregateHeader)
     shapes = ring_sum.sum_shapes(spec, base)
     sums = ring_sum.unflatten(joined.sum(ring_sum.flatten(tensors, shapes)), shapes)
     result = ring_sum.finish(spec, join.plan, base, state, sums)
     write_durably(Path(join.out), result.sums_file)
     return Computed(**result.report.model_dump(), path=join.out)
+
+
+def _read(path: str, kind: type[Contract]) -> dict[str, npt.NDArray[Any]]:
+    return wire.decode(Path(path).read_bytes(), kind, MAX_FILE_BYTES)[1]
 
 
 class _Voice:

@@ -110,7 +110,11 @@ def demo(
                 "weighting": weighting,
                 **({"mu": FEDPROX_MU} if algorithm == "fedprox" else {}),
             },
-            rounds={"rounds_per_day": rounds_per_day, "num_days": len(rounds_per_day)},
+            rounds={
+                "rounds_per_day": rounds_per_day,
+                "num_days": len(rounds_per_day),
+                "quorum": 2,
+            },
             seal={"wait_for_release_s": 300.0},
             broker_kind=broker if "://" not in broker else "auto",
             broker_url=broker if "://" in broker else None,

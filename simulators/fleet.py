@@ -108,21 +108,18 @@ class FleetConfig(ProcessConfig):
 def default_roster(
     names: Sequence[str], hospitals: Sequence[str] = DEFAULT_HOSPITALS
 ) -> dict[str, list[tuple[str, str]]]:
-    """Deal wearers out to hospitals in turn, one wristband ``wb-{wearer}`` each.
+    """Deal wearers out to hospitals in turn, one wristband ``wb-01`` and so on for each.
 
-    A wearer who is named again gets ``wb-{wearer}-2``, and so on.  22 wearers and three hospitals
-    give 8, 7 and 7.
+    A device's name does not tell its wearer's.  22 wearers and three hospitals give 8, 7 and 7.
 
     Returns
     -------
     dict of str to list of (device, wearer)
     """
     roster: dict[str, list[tuple[str, str]]] = {hospital: [] for hospital in hospitals}
-    seen: dict[str, int] = {}
+    width = max(2, len(str(len(names))))
     for i, wearer in enumerate(names):
-        seen[wearer] = seen.get(wearer, 0) + 1
-        suffix = f"-{seen[wearer]}" if seen[wearer] > 1 else ""
-        roster[hospitals[i % len(hospitals)]].append((f"wb-{wearer}{suffix}", wearer))
+        roster[hospitals[i % len(hospitals)]].append((f"wb-{i + 1:0{width}d}", wearer))
     return roster
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.digest import tensors_digest
 from common.errors import ContractError
 from common.messages import DeviceStatus, ModelHeader, Reason
 from common.wire import decode, decode_json, encode, encode_json
@@ -32,6 +33,13 @@ def test_message_comes_back_as_it_went() -> None:
     assert {n: (t.dtype, t.tolist()) for n, t in tensors.items()} == {
         n: (t.dtype, t.tolist()) for n, t in TENSORS.items()
     }
+
+
+def test_scalar_stays_a_scalar_and_keeps_its_digest() -> None:
+    state = {"t": np.asarray(3, np.int64)}
+    _, back = decode(encode(HEADER, state), ModelHeader)
+    assert back["t"].shape == ()
+    assert tensors_digest(back) == tensors_digest(state)
 
 
 def test_same_message_gives_same_bytes_whatever_the_order() -> None:

@@ -25,11 +25,11 @@ def test_default_roster_deals_22_wearers_to_8_7_and_7() -> None:
         "valley": 7,
     }
     dealt = [device for devices in roster.values() for device in devices]
-    assert sorted(dealt) == [(f"wb-{name}", name) for name in SOURCE.train_names]
+    assert sorted(dealt) == [(f"wb-{i + 1:02d}", name) for i, name in enumerate(SOURCE.train_names)]
 
 
 def test_wearer_named_again_gets_a_second_wristband() -> None:
-    assert default_roster(["101", "101"], ["a"]) == {"a": [("wb-101", "101"), ("wb-101-2", "101")]}
+    assert default_roster(["101", "101"], ["a"]) == {"a": [("wb-01", "101"), ("wb-02", "101")]}
 
 
 def test_default_fleet_has_a_wristband_for_each_wearer(tmp_path: Path) -> None:

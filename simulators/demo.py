@@ -30,7 +30,7 @@ from common.errors import ConfigError, PulseRingError
 from common.notice import NOTICE, SYNTHETIC_NOTICE
 from simulators.broker import free_port, require_free
 from simulators.demo_summary import release_name, show, summarise
-from simulators.demo_view import Scene, notice_panel, render, rows_of
+from simulators.demo_view import RoundRow, Scene, notice_panel, render, rows_of
 from simulators.fleet import default_roster
 from simulators.local_region import LocalRegion, RegionPlan, edge_name
 from simulators.supervisor import one_thread, python_module
@@ -182,14 +182,21 @@ def _observe(story: Story) -> None:
     scene.phase, scene.day, scene.round_id = status["phase"], status["day"], status["round_id"]
     scene.hospitals = {name: h for name, h in status["hospitals"].items() if h}
     rows = rows_of(region.rounds())
-    if not console.is_terminal:
-        for row in rows[len(scene.rows) :]:
-            story.tell(
-                f"day {row.day} round {row.round_id} ({row.purpose}): {row.end}, "
-                f"{row.num_stored}/{row.num_invited} updates, {row.num_rejected} rejected, "
-                f"ring generation {row.generation}, {row.seconds:.1f} s"
-            )
+    for row in rows[len(scene.rows) :]:
+        _tell_round(story, row)
     scene.rows = rows
+
+
+def _tell_round(story: Story, row: RoundRow) -> None:
+    """Tell of a round that failed, and without a terminal of every round."""
+    if row.end != "committed":
+        story.tell(f"round {row.round_id} {row.end}: {row.reason}")
+    elif not console.is_terminal:
+        story.tell(
+            f"day {row.day} round {row.round_id} ({row.purpose}) committed: "
+            f"{row.num_stored}/{row.num_invited} updates, {row.num_rejected} rejected, "
+            f"ring generation {row.generation}, {row.seconds:.1f} s"
+        )
 
 
 def _decide(story: Story, daily: ThreadPoolExecutor) -> None:
@@ -241,14 +248,13 @@ def _greet(source: EcgSource, plan: RegionPlan) -> None:
     if source.kind == "synthetic":
         console.print(notice_panel(f"{source.notice} {SYNTHETIC_NOTICE}", "Synthetic", "red"))
     else:
-        console.print(f"ECG: {source.notice}", highlight=False)
+        console.print(source.notice.replace(str(Path.home()), "~"), highlight=False)
     wristbands = ", ".join(f"{hospital} {len(w)}" for hospital, w in plan.roster.items())
     processes = ", ".join(edge_name(hospital) for hospital in plan.roster)
     console.print(f"wristbands by hospital: {wristbands}", highlight=False)
-    console.print(
-        f"processes: broker, region, {processes}, fleet; logs in {plan.root / 'logs'}\n",
-        highlight=False,
-    )
+    logs = os.path.relpath(plan.root / "logs")
+    console.print(f"processes: broker, region, {processes}, fleet", highlight=False)
+    console.print(f"logs in {logs}; kill any process and watch nothing get lost\n", highlight=False)
 
 
 def _open_source(data: Path | None, *, offline: bool, synthetic: bool) -> EcgSource:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Group
 from rich.panel import Panel
 from rich.spinner import Spinner
@@ -99,7 +98,9 @@ def scored(confusion: np.ndarray | None) -> float | None:
 
 def render(scene: Scene) -> Group:
     """The whole screen."""
-    parts: list[Any] = [rounds_table(scene.rows)]
+    parts: list[Any] = [rounds_table(scene.rows), Text()]
+    if scene.hospitals:
+        parts += [hospitals_table(scene.hospitals), Text()]
     if scene.events:
         parts.append(Text("\n".join(scene.events[-6:]), style="yellow"))
     if scene.phase:
@@ -109,55 +110,65 @@ def render(scene: Scene) -> Group:
 
 def rounds_table(rows: Sequence[RoundRow]) -> Table:
     """Sampled, received, rejected, ring generation, seconds and macro-F1 of every round."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=None, header_style="bold underline", pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("day", "round"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("for", no_wrap=True)
     for name in ("sampled", "received", "rejected", "ring", "seconds", "macro-F1"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("end", overflow="fold")
+    table.add_column("end", no_wrap=True)
     previous_day = None
     for row in rows:
         if previous_day not in (None, row.day):
-            table.add_section()
+            table.add_row()
         previous_day = row.day
         table.add_row(*cells(row))
     return table
 
 
 def cells(row: RoundRow) -> list[Text | str]:
-    """The cells of one row; evaluation rounds receive no updates."""
-    note = "" if row.complete or row.end != "committed" else " (deadline)"
-    why = "" if row.end == "committed" else f": {row.reason}"
+    """The cells of one row; a round that its deadline closed is marked ``late``."""
+    note = "" if row.complete or row.end != "committed" else " late"
     return [
         str(row.day),
         str(row.round_id),
-        "learning" if row.purpose == "train" else "scoring",
+        "learn" if row.purpose == "train" else "score",
         str(row.num_invited),
         str(row.num_stored) if row.purpose == "train" else "-",
         str(row.num_rejected),
         str(row.generation) if row.generation else "-",
         f"{row.seconds:.1f}",
         "…" if row.macro_f1 is None else f"{row.macro_f1:.3f}",
-        Text(f"{row.end}{note}{why}", style=END_STYLES.get(row.end, "")),
+        Text(f"{row.end}{note}", style=END_STYLES.get(row.end, "")),
     ]
 
 
 def status_line(scene: Scene) -> str:
-    """What happens now, and what each hospital holds."""
-    hospitals = "   ".join(
-        f"{name}: {status.get('num_stored', 0)}/{status.get('num_invited', 0)} stored, "
-        f"rank {status.get('rank', '?')}"
-        for name, status in sorted(scene.hospitals.items())
-    )
+    """What happens now."""
     now = PHASES.get(scene.phase, scene.phase)
-    where = f"day {scene.day}, round {scene.round_id}: " if scene.round_id else ""
-    return f"{where}{now}\n  {hospitals}"
+    return f"day {scene.day}, round {scene.round_id}: {now}" if scene.round_id else now
+
+
+def hospitals_table(hospitals: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What each edge node holds in the open round, and how its rank stands."""
+    table = Table(box=None, header_style="bold underline", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("hospital", "stored", "rejected", "edge node", "rank", "process"):
+        table.add_column(name, justify="right" if name in ("stored", "rejected") else "left")
+    for name, status in sorted(hospitals.items()):
+        table.add_row(
+            name,
+            f"{status['num_stored']}/{status['num_invited']}",
+            str(status["num_rejected"]),
+            status["phase"] if status["online"] else Text("away", style="red"),
+            Text(status["rank"], style="" if status["rank"] in ("warm", "joined") else "red"),
+            str(status["rank_pid"] or "-"),
+        )
+    return table
 
 
 def report_table(report: Mapping[str, Any]) -> Table:
     """Per class Se, +P and F1 of the report on records no wristband wore."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, header_style="bold underline", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("class")
     for name in ("beats", "Se", "+P", "F1"):
         table.add_column(name, justify="right")

@@ -15,6 +15,6 @@ MEANING_OF_N = (
 )
 
 SYNTHETIC_NOTICE = (
-    "Synthetic ECG (a dynamical model, no patients): every figure below only shows that the "
+    "Synthetic ECG (a dynamical model, no patients): every figure from it only shows that the "
     "software runs. None of them is clinical."
 )

@@ -4,7 +4,8 @@
 set -euo pipefail
 missing=()
 for pair in "$@"; do
-  command -v "${pair#*:}" >/dev/null || [ -x "/usr/sbin/${pair#*:}" ] || missing+=("${pair%%:*}")
+  command -v "${pair#*:}" >/dev/null || compgen -G "/usr/sbin/${pair#*:}" >/dev/null ||
+    compgen -G "/usr/lib/*/*/bin/${pair#*:}" >/dev/null || missing+=("${pair%%:*}")
 done
 [ ${#missing[@]} = 0 ] && exit 0
 install() {

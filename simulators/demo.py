@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -27,7 +27,8 @@ from rich.live import Live
 
 from common.ecg.sources import EcgSource, cache_root, data_root, has_mitdb, open_source
 from common.errors import ConfigError, PulseRingError
-from common.notice import NOTICE, SYNTHETIC_NOTICE
+from common.link import BrokerAddress
+from common.notice import NOTICE
 from simulators.broker import free_port, require_free
 from simulators.demo_summary import release_name, show, summarise
 from simulators.demo_view import RoundRow, Scene, notice_panel, render, rows_of
@@ -38,6 +39,8 @@ from simulators.supervisor import one_thread, python_module
 POLL_S = 0.25
 DAY_TIMEOUT_S = 1800.0
 FEDPROX_MU = 0.01
+INTERRUPTED = 130
+BROKER_KINDS = ("auto", "iotcore", "mosquitto")
 console = Console()
 
 
@@ -73,8 +76,12 @@ def demo(
     ] = False,
     days: Annotated[str, typer.Option(help="Rounds of each day, such as 8,4.")] = "8,4",
     seed: Annotated[int, typer.Option(help="The same seed gives the same model.", min=0)] = 0,
-    algorithm: Annotated[str, typer.Option(help="fedavg, fedprox or fedadam.")] = "fedavg",
-    weighting: Annotated[str, typer.Option(help="uniform or examples.")] = "uniform",
+    algorithm: Annotated[
+        Literal["fedavg", "fedprox", "fedadam"], typer.Option(help="Of local and server step.")
+    ] = "fedavg",
+    weighting: Annotated[
+        Literal["uniform", "examples"], typer.Option(help="Of the wristbands' updates.")
+    ] = "uniform",
     broker: Annotated[
         str, typer.Option(help="auto, iotcore, mosquitto, or the mqtt:// URL of one that runs.")
     ] = "auto",
@@ -94,29 +101,24 @@ def demo(
     Kill any process it started (`pkill -9 -f 'edge run.*north'`) and watch nothing get lost.
     """
     rounds_per_day = _parse_days(days)
+    if "://" in broker:
+        BrokerAddress.parse(broker)
+    elif broker not in BROKER_KINDS:
+        raise ConfigError(f"--broker {broker}: choose {', '.join(BROKER_KINDS)} or an mqtt:// URL")
     source = _open_source(data, offline=offline, synthetic=synthetic)
+    is_real = source.kind != "synthetic"
     with _own_folder(root):
         plan = RegionPlan(
             root=root.absolute(),
             roster=default_roster(source.train_names),
-            data=root.absolute() / "no-ecg"
-            if source.kind == "synthetic"
-            else data_root(data, os.environ),
+            data=data_root(data, os.environ) if is_real else root.absolute() / "no-ecg",
             data_source=source.kind,
             seed=seed,
             workers=workers,
-            learning={
-                "algorithm": algorithm,
-                "weighting": weighting,
-                **({"mu": FEDPROX_MU} if algorithm == "fedprox" else {}),
-            },
-            rounds={
-                "rounds_per_day": rounds_per_day,
-                "num_days": len(rounds_per_day),
-                "quorum": 2,
-            },
+            learning=_learning(algorithm, weighting),
+            rounds={"rounds_per_day": rounds_per_day, "num_days": len(rounds_per_day), "quorum": 2},
             seal={"wait_for_release_s": 300.0},
-            broker_kind=broker if "://" not in broker else "auto",
+            broker_kind="auto" if "://" in broker else broker,
             broker_url=broker if "://" in broker else None,
             api_port=_free_or(port),
         )
@@ -124,6 +126,11 @@ def demo(
         summary = _run(LocalRegion(plan), source, leave=exit_)
         if summary_json:
             summary_json.write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def _learning(algorithm: str, weighting: str) -> dict[str, Any]:
+    mu = {"mu": FEDPROX_MU} if algorithm == "fedprox" else {}
+    return {"algorithm": algorithm, "weighting": weighting, **mu}
 
 
 def _run(region: LocalRegion, source: EcgSource, *, leave: bool) -> dict[str, Any]:
@@ -143,6 +150,9 @@ def _run(region: LocalRegion, source: EcgSource, *, leave: bool) -> dict[str, An
             raise PulseRingError(f"no model was released; {region.plan.root / 'logs'} say why")
         if not leave:
             _serve_until_interrupted(story)
+    except KeyboardInterrupt:
+        console.print("\ninterrupted; every process is being ended")
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         region.stop()
     return summary
@@ -246,7 +256,7 @@ def _serve_until_interrupted(story: Story) -> None:
 def _greet(source: EcgSource, plan: RegionPlan) -> None:
     console.print(notice_panel(NOTICE, "PulseRing", "cyan"))
     if source.kind == "synthetic":
-        console.print(notice_panel(f"{source.notice} {SYNTHETIC_NOTICE}", "Synthetic", "red"))
+        console.print(notice_panel(source.notice, "Synthetic", "red"))
     else:
         console.print(source.notice.replace(str(Path.home()), "~"), highlight=False)
     wristbands = ", ".join(f"{hospital} {len(w)}" for hospital, w in plan.roster.items())

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from cloud.api.answers import NO_BEATS
 from common.notice import MEANING_OF_N, NOTICE
 from tests.builders.api_process import ApiProcess, make_config, put_release, serving
 from tests.builders.serving import make_release, strip_json
@@ -109,6 +110,15 @@ def test_a_file_is_analyzed_drawn_and_listed(page: Page) -> None:
     expect(page.locator("#beats tr")).to_have_count(num_beats)
     assert "V" in page.locator("#beats").inner_text()
     assert page.locator("#paper").evaluate(COUNT_DARK) > 2000
+
+
+def test_a_strip_without_beats_is_drawn_and_says_so_in_a_sentence(page: Page) -> None:
+    open_strip(page, ecg_mv=np.linspace(0, 0.1, 3600).tolist())
+    expect(page.locator("#status")).to_have_text(f"strip.json: {NO_BEATS}")
+    expect(page.locator("#beats-note")).to_have_text(NO_BEATS)
+    expect(facts(page)).to_contain_text("cannot be told")
+    page.get_by_role("button", name="ectopic ▶").click()
+    assert page.locator("#paper").evaluate(COUNT_DARK) > 500
 
 
 def test_names_release_and_model_and_links_the_card(page: Page) -> None:

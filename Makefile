@@ -44,8 +44,11 @@ doctor: ## check this machine and say what to do about each fault
 data: setup ## download MIT-BIH (about 100 MB) into the user's cache
 	@$(PY) -m common.ecg.download $(ARGS)
 
-bench-%: setup-dev ## measure a figure against its peer, such as bench-bytes
-	@$(PY) benchmarks/$*.py $(ARGS)
+bench-%: BENCHMARKS = $(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py)))
+bench-%: ## measure a figure against its peer, such as bench-clinical
+	@[ -n "$(filter $*,$(BENCHMARKS))" ] || { echo "no benchmark $*; there are: $(BENCHMARKS)" >&2; exit 2; }
+	@$(MAKE) --no-print-directory setup-dev
+	@$(PY) -m benchmarks.$* $(ARGS)
 
 clean: ## remove .venv, caches and var/; the Horovod wheel in the user's cache stays
 	rm -rf $(VENV) var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from cloud.api.limits import ApiLimits
 from common.config import Listen, ProcessConfig
 from common.logs import LogFormat
 from common.topics import Name
@@ -45,7 +46,7 @@ class CloudConfig(ProcessConfig):
 
     `database` is a SQLAlchemy URL, by default an SQLite file in `pool_dir`.  With ``promotion =
     "by_person"`` the daily job registers a release, and ``python -m cloud promote NAME --by WHO``
-    puts it into service.  `data` is the root of the ECG for the report.
+    puts it into service.  `data` is the root of the ECG for the report.  `limits` are those of the API.
     """
 
     model_config = SettingsConfigDict(env_prefix="PULSERING_CLOUD_")
@@ -59,6 +60,7 @@ class CloudConfig(ProcessConfig):
     data: Path | None = None
     report: bool = True
     listen: Listen = "127.0.0.1:8080"
+    limits: ApiLimits = ApiLimits()
     gate: GateRules = GateRules()
     promotion: Literal["automatic", "by_person"] = "automatic"
     profile: Literal["development", "production"] = "development"

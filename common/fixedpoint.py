@@ -21,6 +21,7 @@ Bits = Literal[8, 16]
 DTYPES: Mapping[int, type[np.signedinteger[Any]]] = {8: np.int8, 16: np.int16}
 HEADROOM = 8.0
 MIN_EXPONENT, MAX_EXPONENT = -60, 30
+CLIP_NORM_BITS = 45
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ def first_exponents(names: Tensors, clip_norm: float, bits: Bits) -> dict[str, i
     Raises
     ------
     ContractError
-        When `clip_norm` is not finite and positive.
+        When `clip_norm` is not a number that exponents can serve, 2**-45 to 2**45.
     """
-    if not (math.isfinite(clip_norm) and clip_norm > 0):
-        raise ContractError(f"clip_norm must be finite and positive, not {clip_norm}")
+    if not 2.0**-CLIP_NORM_BITS <= clip_norm <= 2.0**CLIP_NORM_BITS:
+        raise ContractError(f"clip_norm must lie within 2**-45 and 2**45, not {clip_norm}")
     return dict.fromkeys(sorted(names), _exponent(clip_norm, bits))
 
 
@@ -134,5 +135,6 @@ def norm_limit(integers: Tensors, exponents: Mapping[str, int], clip_norm: float
 
 
 def _exponent(peak: float, bits: Bits) -> int:
-    exponent = math.ceil(math.log2(peak / largest(bits)))
-    return max(MIN_EXPONENT, min(MAX_EXPONENT, exponent))
+    # Limited before the logarithm, which has none of a denormal's zero or an overflow's infinity.
+    step = min(max(peak / largest(bits), 2.0**MIN_EXPONENT), 2.0**MAX_EXPONENT)
+    return math.ceil(math.log2(step))

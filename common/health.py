@@ -46,8 +46,9 @@ class HealthServer:
         handler = _handler(registry, reports)
         try:
             self._server = _QuietServer((host, port), handler)
-        except OSError as fault:
-            raise ConfigError(f"health_listen = {listen!r}: {fault.strerror or fault}") from fault
+        except (OSError, UnicodeError) as fault:  # the latter of a name that is no host's
+            why = getattr(fault, "strerror", None) or fault
+            raise ConfigError(f"health_listen = {listen!r}: {why}") from fault
         self._server.daemon_threads = True
         self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)
 

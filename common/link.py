@@ -7,6 +7,7 @@ it again in `on_connect`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -23,8 +24,10 @@ from common.errors import ConfigError
 
 SESSION_EXPIRY_S = 7 * 24 * 3600
 RECEIVE_MAXIMUM = 32
+MAX_PACKET_BYTES = 16 << 20  # twice the largest message, so that one too large gets a receipt
 KEEPALIVE_S = 20
 MAX_QUEUED = 10_000
+_CREDENTIALS = re.compile(r"//.*@")  # never shown
 
 log = structlog.get_logger()
 
@@ -48,17 +51,17 @@ class BrokerAddress:
         ConfigError
             When the scheme is neither mqtt nor mqtts, or host or port are missing or wrong.
         """
+        shown = _CREDENTIALS.sub("//…@", url)
         try:
             parts = urlsplit(url)
-            port = parts.port
+            host, port = parts.hostname or "", parts.port
+            host.encode("idna")
         except ValueError as fault:
-            raise ConfigError(f"broker URL {url!r}: {fault}") from fault
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-            raise ConfigError(f"broker URL {url!r}: write mqtt://host:port or mqtts://host:port")
+            raise ConfigError(f"broker URL {shown!r}: {fault}") from fault
+        if parts.scheme not in ("mqtt", "mqtts") or not host or port == 0:
+            raise ConfigError(f"broker URL {shown!r}: write mqtt://host:port or mqtts://host:port")
         tls = parts.scheme == "mqtts"
-        return cls(
-            parts.hostname, port or (8883 if tls else 1883), tls, parts.username, parts.password
-        )
+        return cls(host, port or (8883 if tls else 1883), tls, parts.username, parts.password)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Link:
     on_connect : callable
         Called after each connect and its subscriptions; says everything again.
     on_message : callable
-        Called with topic, payload and a token for `acknowledge`, from the network thread.
+        Called with topic, payload and paho's message, whose ``mid`` and ``qos`` `acknowledge`
+        takes, from the network thread; it must not raise.
     subscriptions : sequence of str
         Topics at QoS 1.
     manual_ack : bool
@@ -131,6 +135,7 @@ class Link:
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         connect.SessionExpiryInterval = SESSION_EXPIRY_S
         connect.ReceiveMaximum = RECEIVE_MAXIMUM
+        connect.MaximumPacketSize = MAX_PACKET_BYTES
         self._client.connect_async(
             self._address.host,
             self._address.port,
@@ -153,9 +158,9 @@ class Link:
             self._client.publish(topic, payload, qos=1, retain=retain).rc == mqtt.MQTT_ERR_SUCCESS
         )
 
-    def acknowledge(self, message: mqtt.MQTTMessage) -> None:
-        """Tell the broker that it may forget `message` (with `manual_ack`)."""
-        self._client.ack(message.mid, message.qos)
+    def acknowledge(self, mid: int, qos: int) -> None:
+        """Tell the broker that it may forget the message of that id (with `manual_ack`)."""
+        self._client.ack(mid, qos)
 
     def _on_connect(
         self,
@@ -186,4 +191,9 @@ class Link:
     def _on_message(
         self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage
     ) -> None:
-        self._received(message.topic, bytes(message.payload), message)
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # not every broker refuses one; paho's thread would end by it
+            self.acknowledge(message.mid, message.qos)
+            return
+        self._received(topic, bytes(message.payload), message)

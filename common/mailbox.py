@@ -8,7 +8,6 @@ A local write is write, fsync, rename; an object store's put is atomic by itself
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from common.signing import Keyring, Signer
 
 Box = Literal["to-cloud", "to-region", "ring"]
 MAX_FILE_BYTES = 64 << 20
+_NUMBER = re.compile(r"[0-9]{6,16}")
 _SAFE_PATH = re.compile(r"[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_.-]*){1,4}")
 
 
@@ -113,7 +113,7 @@ class Mailbox:
         try:
             stated = json.loads(self._read(f"{full}.sig", 4096))
             name, signature = str(stated["signer"]), base64.b64decode(stated["ed25519"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError, binascii.Error) as fault:
+        except (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError) as fault:
             raise ContractError(f"{path} has no readable signature") from fault
         if signer is not None and name != signer:
             raise ContractError(f"{path} is signed by {name!r}, not by {signer!r}")
@@ -136,7 +136,7 @@ class Mailbox:
     def numbers(self, region: str, box: Box) -> list[int]:
         """Sorted days or rounds that have a folder in `box`."""
         folder = self._full(f"{region}/{box}")
-        return sorted(int(name) for name in self._listed(folder) if name.isdigit())
+        return sorted(int(name) for name in self._listed(folder) if _NUMBER.fullmatch(name))
 
     def _listed(self, folder: str) -> Iterator[str]:
         if not self._fs.exists(folder):
@@ -165,14 +165,24 @@ class Mailbox:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write, fsync, rename, fsync the folder: after a crash `path` has all of `data` or is absent."""
+    """Write, fsync, rename, fsync the folder: after a crash `path` has all of `data` or is absent.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written, such as on a full disk; then no part of it is left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.{uuid4().hex[:8]}")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -15,7 +15,6 @@ from pydantic import (
     Field,
     FiniteFloat,
     NonNegativeInt,
-    PositiveInt,
     StringConstraints,
     model_validator,
 )
@@ -32,6 +31,7 @@ Positive = Annotated[FiniteFloat, Field(gt=0)]
 Fraction = Annotated[FiniteFloat, Field(gt=0, le=1)]
 Timestamp = Annotated[FiniteFloat, Field(ge=0)]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
+Number = Annotated[int, Field(ge=1, le=1 << 53)]
 
 
 class Reason(StrEnum):
@@ -106,9 +106,9 @@ class RoundSpec(Contract):
 
     kind: Literal["round"] = "round"
     region: Name
-    day: PositiveInt
-    cycle: PositiveInt
-    round_id: PositiveInt
+    day: Number
+    cycle: Number
+    round_id: Number
     purpose: Literal["train", "evaluate"] = "train"
     task: Name
     base_digest: Digest
@@ -122,8 +122,8 @@ class RoundSpec(Contract):
     evaluation_shapes: dict[TensorName, Shape] = Field(default_factory=dict)
     locations: dict[Digest, MailboxPath]
     sample_fraction: Fraction = 1.0
-    min_devices: PositiveInt = 1
-    quorum: PositiveInt = 1
+    min_devices: Number = 1
+    quorum: Number = 1
     opened_at: Timestamp
     closes_at: Timestamp
 
@@ -141,8 +141,8 @@ class RingPlan(Contract):
     """One attempt to form a ring: `members` in rank order."""
 
     kind: Literal["ring_plan"] = "ring_plan"
-    round_id: PositiveInt
-    generation: PositiveInt
+    round_id: Number
+    generation: Number
     members: tuple[Name, ...] = Field(min_length=1, max_length=1024)
     rendezvous_host: str
     rendezvous_port: Annotated[int, Field(ge=1, le=65535)]
@@ -158,8 +158,8 @@ class RoundOutcome(Contract):
 
     kind: Literal["outcome"] = "outcome"
     region: Name
-    day: PositiveInt
-    round_id: PositiveInt
+    day: Number
+    round_id: Number
     purpose: Literal["train", "evaluate"] = "train"
     end: Literal["committed", "skipped", "aborted"]
     reason: str = Field(max_length=500)
@@ -167,7 +167,7 @@ class RoundOutcome(Contract):
     model_digest: Digest
     state_digest: Digest
     sums_digest: Digest | None = None
-    generation: NonNegativeInt = 0
+    generation: Count = 0
     aggregates: dict[Name, Digest] = Field(default_factory=dict)
     num_invited: Count = 0
     num_stored: Count = 0
@@ -189,19 +189,19 @@ class RegionState(Contract):
 
     kind: Literal["region_state"] = "region_state"
     region: Name
-    revision: PositiveInt
+    revision: Number
     phase: RegionPhase
     spec: RoundSpec | None = None
     plan: RingPlan | None = None
-    min_generation: PositiveInt = 1
+    min_generation: Number = 1
     outcome: RoundOutcome | None = None
 
 
 class RankResult(Contract):
     """What one rank computed in a ring."""
 
-    round_id: PositiveInt
-    generation: PositiveInt
+    round_id: Number
+    generation: Number
     sums_digest: Digest
     model_digest: Digest
     state_digest: Digest
@@ -211,8 +211,8 @@ class RankResult(Contract):
 class RankFailure(Contract):
     """Why a rank left a ring without a result."""
 
-    round_id: PositiveInt
-    generation: PositiveInt
+    round_id: Number
+    generation: Number
     reason: str = Field(max_length=500)
 
 
@@ -227,11 +227,11 @@ class HospitalStatus(Contract):
     region: Name
     hospital: Name
     online: bool = True
-    revision: NonNegativeInt = 0
+    revision: Count = 0
     rank: Literal["starting", "warm", "joined", "lost"] = "starting"
-    rank_pid: NonNegativeInt = 0
-    generation: NonNegativeInt = 0
-    round_id: NonNegativeInt = 0
+    rank_pid: Count = 0
+    generation: Count = 0
+    round_id: Count = 0
     phase: Literal["idle", "collecting", "ready"] = "idle"
     aggregate_digest: Digest | None = None
     weight: Count = 0
@@ -262,7 +262,7 @@ class Receipt(Contract):
     kind: Literal["receipt"] = "receipt"
     device: Name
     subject: Literal["update", "evaluation"]
-    round_id: NonNegativeInt
+    round_id: Count
     content_digest: Digest
     status: Literal["stored", "rejected"]
     reason: Reason | None = None
@@ -283,7 +283,7 @@ class ModelHeader(Contract):
     region: Name
     task: Name
     digest: Digest
-    made_by_round: NonNegativeInt
+    made_by_round: Count
 
 
 class ServerStateHeader(Contract):
@@ -292,7 +292,7 @@ class ServerStateHeader(Contract):
     kind: Literal["server_state"] = "server_state"
     region: Name
     digest: Digest
-    made_by_round: NonNegativeInt
+    made_by_round: Count
 
 
 class UpdateHeader(Contract):
@@ -302,7 +302,7 @@ class UpdateHeader(Contract):
     region: Name
     hospital: Name
     device: Name
-    round_id: PositiveInt
+    round_id: Number
     base_digest: Digest
     num_examples: Annotated[int, Field(ge=1, le=10_000_000)]
     num_saturated: Count
@@ -319,7 +319,7 @@ class EvaluationHeader(Contract):
     region: Name
     hospital: Name
     device: Name
-    round_id: PositiveInt
+    round_id: Number
     models: tuple[Digest, ...]
     num_examples: Count
 
@@ -330,7 +330,7 @@ class AggregateHeader(Contract):
     kind: Literal["aggregate"] = "aggregate"
     region: Name
     hospital: Name
-    round_id: PositiveInt
+    round_id: Number
     base_digest: Digest
     weight: Count
     num_updates: Count
@@ -343,8 +343,8 @@ class RingSumHeader(Contract):
 
     kind: Literal["ring_sum"] = "ring_sum"
     region: Name
-    round_id: PositiveInt
-    generation: PositiveInt
+    round_id: Number
+    generation: Number
     base_digest: Digest
     members: tuple[Name, ...]
     weight: Count
@@ -369,14 +369,14 @@ class SealedHeader(Contract):
 
     kind: Literal["sealed"] = "sealed"
     region: Name
-    day: PositiveInt
-    cycle: PositiveInt
+    day: Number
+    cycle: Number
     task: Name
     model_digest: Digest
     in_service_digest: Digest | None = None
     in_service_release: str | None = None
     mean_of: tuple[Digest, ...]
-    rounds: tuple[PositiveInt, ...]
+    rounds: tuple[Number, ...]
     hospitals: dict[Name, Count]
     num_updates: Count
     num_evaluated_devices: Count
@@ -397,7 +397,7 @@ class ReleaseHeader(Contract):
 
     kind: Literal["release"] = "release"
     region: Name
-    day: PositiveInt
+    day: Number
     decision: Literal["released", "refused"]
     release: str = Field(default="", max_length=100)
     rule: str = Field(max_length=500)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -36,17 +36,17 @@ class Signer:
         Raises
         ------
         ConfigError
-            When the file there is no Ed25519 private key.
+            When the file there is no Ed25519 private key, or it or the directory cannot be used.
         """
         path = directory / PRIVATE_NAME
-        if not path.exists():
-            directory.mkdir(parents=True, exist_ok=True)
-            _write_private(path, Ed25519PrivateKey.generate())
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise ConfigError(f"{path} is no Ed25519 private key")
-        raw = key.public_key().public_bytes_raw()
-        (directory / PUBLIC_NAME).write_text(base64.b64encode(raw).decode() + "\n")
+        try:
+            if not path.exists():
+                directory.mkdir(parents=True, exist_ok=True)
+                _write_private(path, Ed25519PrivateKey.generate())
+            key = _read_private(path)
+            _write_public(directory / PUBLIC_NAME, key.public_key())
+        except OSError as fault:
+            raise ConfigError(f"{path} cannot be used: {fault.strerror or fault}") from fault
         return cls(name, key)
 
     def sign(self, data: bytes) -> bytes:
@@ -96,9 +96,36 @@ def _write_private(path: Path, key: Ed25519PrivateKey) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")  # a kill leaves no half of a key
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _read_private(path: Path) -> Ed25519PrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as fault:
+        raise _no_private_key(path) from fault
+    if not isinstance(key, Ed25519PrivateKey):
+        raise _no_private_key(path)
+    return key
+
+
+def _no_private_key(path: Path) -> ConfigError:
+    return ConfigError(
+        f"{path} is no Ed25519 private key without a password: restore it from a backup, or delete "
+        f"it for a new one, whose {PUBLIC_NAME} every reader must then pin"
+    )
+
+
+def _write_public(path: Path, key: Ed25519PublicKey) -> None:
+    text = base64.b64encode(key.public_bytes_raw()).decode() + "\n"
+    if not path.exists() or path.read_bytes() != text.encode():
+        path.write_text(text)
 
 
 def _read_public(path: Path) -> Ed25519PublicKey:

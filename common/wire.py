@@ -7,7 +7,6 @@ Decoding checks size first, then the file's form (in safetensors' Rust parser), 
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -72,13 +71,14 @@ def decode(
         With ``data["reason"]``: ``oversize``, ``malformed`` or ``schema``.
     """
     _check_size(data, max_bytes)
+    length = _header_length(data)
     try:
         tensors = safetensors.numpy.load(data)
-        header = _file_header(data)
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, struct.error) as fault:
+        header = json.loads(data[8 : 8 + length])  # whose depth the line above has bounded
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as fault:
         raise _malformed(f"not a safetensors file: {str(fault)[:200]}") from fault
-    metadata = header.pop("__metadata__", {})
-    if set(metadata) != {METADATA_KEY}:
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or set(metadata) != {METADATA_KEY}:
         raise _malformed(f"metadata must have the one key {METADATA_KEY}")
     for name, entry in header.items():
         if entry["dtype"] not in _DTYPES:
@@ -102,14 +102,11 @@ def shapes_of(tensors: Tensors) -> Mapping[str, tuple[int, ...]]:
     return {name: tuple(np.shape(tensor)) for name, tensor in sorted(tensors.items())}
 
 
-def _file_header(data: bytes) -> dict[str, Any]:
-    (length,) = struct.unpack("<Q", data[:8])
+def _header_length(data: bytes) -> int:
+    length = int.from_bytes(data[:8], "little")
     if length > MAX_HEADER_BYTES:
         raise _malformed(f"its header has {length} bytes, more than {MAX_HEADER_BYTES}")
-    header = json.loads(data[8 : 8 + length])
-    if not isinstance(header, dict):
-        raise _malformed("its header is no JSON object")
-    return header
+    return length
 
 
 def _header(data: bytes, kind: type[M]) -> M:

@@ -64,19 +64,16 @@ class EdgeConfig(ProcessConfig):
         if bool(self.devices) == (self.roster_file is not None):
             raise ValueError("write either devices or roster_file, and at least one device")
         if self.profile == "production":
-            for key in ("region_broker", "hospital_broker"):
-                if not BrokerAddress.parse(getattr(self, key)).tls:
-                    raise ValueError(
-                        f"{key}: the production profile needs mqtts://, a broker that ties the "
-                        "topic's device to a certificate"
-                    )
+            raise ValueError(
+                "profile: production needs a broker that ties each topic's device to a client "
+                "certificate, which this version cannot prove; run profile = demo, without patients"
+            )
         return self
 
     @property
     def identity(self) -> Identity:
-        """How a device's topic is tied to the device: by certificate, or not at all."""
-        tls = BrokerAddress.parse(self.hospital_broker).tls
-        return "certificate" if tls else "unauthenticated"
+        """How a device's topic is tied to the device: not at all, since TLS alone names no client."""
+        return "unauthenticated"
 
     def roster(self) -> frozenset[str]:
         """Names of the hospital's wristbands.
@@ -87,6 +84,8 @@ class EdgeConfig(ProcessConfig):
             When `roster_file` cannot be read, or a name is wrong or given twice.
         """
         names = _read_roster(self.roster_file) if self.roster_file else list(self.devices)
+        if not names:
+            raise ConfigError(f"roster_file {self.roster_file} names no device")
         twice = sorted(name for name, num in Counter(names).items() if num > 1)
         if twice:
             raise ConfigError(f"roster: given twice: {', '.join(twice[:5])}")

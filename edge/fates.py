@@ -42,8 +42,8 @@ def catch_up(
     first = ledger.first_waiting_round()
     if first is None:
         return
-    for missed in range(first, round_id):
-        if not ledger.has_outcome(missed):
+    for missed in models.rounds(region):
+        if first <= missed < round_id and not ledger.has_outcome(missed):
             outcome = models.outcome(region, missed)
             if outcome:
                 settle(ledger, outcome, hospital, now)

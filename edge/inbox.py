@@ -1,15 +1,17 @@
-"""What waits for the node's one thread: a bounded number of messages, and news."""
+"""What waits for the node's one thread: messages and news, a bounded number of each."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from threading import Condition
 
 from edge.desk import Incoming
 
 MAX_MESSAGES = 256
 MAX_BATCH = 64
+MAX_NEWS = 1024
 
 News = Callable[[], None]
 
@@ -17,7 +19,8 @@ News = Callable[[], None]
 class Inbox:
     """Filled by network and reader threads, emptied by one worker.
 
-    `put_message` blocks while full, which makes the broker keep what it has.
+    `put_message` and `put_news` block while full, which makes a broker keep what it has and a rank
+    wait.
     """
 
     def __init__(self) -> None:
@@ -35,8 +38,9 @@ class Inbox:
                 self._changed.notify_all()
 
     def put_news(self, news: News) -> None:
-        """Add something that the worker is to call."""
+        """Add something that the worker is to call; blocks while there is too much of it."""
         with self._changed:
+            self._changed.wait_for(lambda: len(self._news) < MAX_NEWS or self._closed)
             self._news.append(news)
             self._changed.notify_all()
 
@@ -48,12 +52,13 @@ class Inbox:
             )
             news = list(self._news)
             self._news.clear()
+            self._changed.notify_all()
             return news
 
     def peek_messages(self) -> list[Incoming]:
         """The next batch; it stays here until `drop_messages`."""
         with self._changed:
-            return [self._messages[i] for i in range(min(MAX_BATCH, len(self._messages)))]
+            return list(islice(self._messages, MAX_BATCH))
 
     def drop_messages(self, num: int) -> None:
         """Forget the first `num` messages, which are on disk now."""

@@ -147,6 +147,8 @@ def _check_update(
     dtype = fixedpoint.DTYPES[fixed.bits]
     if not _fits(tensors, current.shapes, np.dtype(dtype)):
         return Reason.WRONG_SHAPE
+    if header.num_saturated > sum(tensor.size for tensor in tensors.values()):
+        return Reason.IMPOSSIBLE_COUNTS
     norm = fixedpoint.l2_norm(fixedpoint.dequantize(tensors, fixed.exponents))
     limit = fixedpoint.norm_limit(tensors, fixed.exponents, fixed.clip_norm)
     return None if norm <= limit else Reason.NORM

@@ -86,10 +86,11 @@ class Ledger:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite has rolled back by itself after some faults
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def stored(self, subject: Subject, device: str, key: str) -> StoredMessage | None:
         """The delivery of `device` for that base or round, if there is one."""

@@ -54,6 +54,10 @@ class Models:
             if path not in needed:
                 path.unlink()
 
+    def rounds(self, region: str) -> list[int]:
+        """Rounds of which the mailbox knows, in order."""
+        return self._mailbox.numbers(region, "ring")
+
     def outcome(self, region: str, round_id: int) -> RoundOutcome | None:
         """How a missed round ended; ``None`` when the mailbox does not say.
 

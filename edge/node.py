@@ -6,8 +6,9 @@ be repeated: it compares what is with what the region's state asks for.
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import structlog
@@ -28,6 +29,7 @@ from edge.offers import Offers, Publisher
 from edge.rank_process import Died, Said
 from edge.ring import Seat
 from edge.rounds import Frozen, Round, sample
+from edge.statement import Statement
 
 RETRY_S = 1.0
 
@@ -65,17 +67,16 @@ class Node:
         self._seat = seat
         self._desk = desk
         self._meters = meters
-        self._region_broker = region_broker
         self._hospital_broker = hospital_broker
         self._rng = rng
         self._offers = Offers(config.region, config.hospital, hospital_broker, ledger, models)
         self._region: RegionState | None = None
         self._round: Round | None = None
+        self._offers_renewed = True
         self._error = ""
-        self._retry_at = 0.0
+        self._failed_at = -RETRY_S
         self._finished = False
-        self._told: HospitalStatus | None = None
-        self._told_at = 0.0
+        self._statement = Statement(region_broker, config.heartbeat_s)
         self._restore()
 
     def on_region(self, data: bytes) -> None:
@@ -89,7 +90,7 @@ class Node:
             log.warning("region_state_refused", error=fault.message)
             return
         if self._region is None or state.revision != self._region.revision:
-            self._retry_at = 0.0
+            self._failed_at = -RETRY_S
         self._region = state
 
     def on_rank(self, news: Said | Died, now: float) -> None:
@@ -108,27 +109,23 @@ class Node:
 
     def on_hospital_broker(self) -> None:
         """Say models and invites again, as the broker may have forgotten them."""
-        self._offers.renew(self._round)
+        self._offers_renewed = False
 
     def on_region_broker(self) -> None:
         """Say the status again."""
-        self._told = None
+        self._statement.forget()
 
     def step(self, now: float) -> None:
         """Bring this hospital to where the region's state wants it, as far as possible now."""
-        if now >= self._retry_at:
-            try:
-                if self._region:
-                    self._follow(self._region, now)
-                if self._round and self._round.must_freeze(now):
-                    self._freeze(self._round, now)
-                self._error = ""
-            except (PulseRingError, OSError) as fault:
-                self._retry_at = now + RETRY_S
-                self._trouble(str(fault))
+        if not 0 <= now - self._failed_at < RETRY_S:  # so that a clock set back delays nothing
+            # Each for itself: what the next round lacks must not keep this one's models from anyone.
+            faults = [*_faults_of(self._advance, now), *_faults_of(self._offer, now)]
+            self._failed_at = now if faults else -RETRY_S
+            self._trouble("; ".join(faults))
         self._seat.step(self._region, self._round, now)
-        self._offers.pump()
-        self._tell(now)
+        status = self.status()
+        self._meters.tell(status)
+        self._statement.tell(status, now)
 
     def status(self) -> HospitalStatus:
         """What this hospital tells, with revision 0."""
@@ -150,7 +147,19 @@ class Node:
     def say_goodbye(self, now: float) -> None:
         """Tell that this node goes offline."""
         gone = self.status().model_copy(update={"online": False, "rank": "lost", "generation": 0})
-        self._publish_status(gone, now)
+        self._statement.tell(gone, now)
+
+    def _advance(self, now: float) -> None:
+        if self._region:
+            self._follow(self._region, now)
+        if self._round and self._round.must_freeze(now):
+            self._freeze(self._round, now)
+
+    def _offer(self, _now: float) -> None:
+        if not self._offers_renewed:
+            self._offers.renew(self._round)
+            self._offers_renewed = True
+        self._offers.pump()
 
     def _follow(self, region: RegionState, now: float) -> None:
         if region.outcome:
@@ -185,7 +194,7 @@ class Node:
             current.invited = invited
         self._models.keep_only(spec)
         self._round, self._finished = current, False
-        self._offers.renew(current)
+        self._offers_renewed = False
         log.info("round_joined", round_id=spec.round_id, invited=len(current.invited))
 
     def _load(self, spec: RoundSpec) -> Round:
@@ -227,7 +236,7 @@ class Node:
         if self._round:
             self._round.ended = True
             self._refresh(self._round)
-        self._offers.renew(None)
+        self._offers_renewed = False
         self._finished = True
 
     def _freeze(self, current: Round, now: float) -> None:
@@ -272,21 +281,15 @@ class Node:
             )
             self._hospital_broker.publish(topic, wire.encode_json(answer.receipt))
 
-    def _tell(self, now: float) -> None:
-        status = self.status()
-        self._meters.tell(status)
-        due = now - self._told_at >= self._config.heartbeat_s
-        if status != self._told or due:
-            self._publish_status(status, now)
-
-    def _publish_status(self, status: HospitalStatus, now: float) -> None:
-        topic = topics.hospital_status(self._config.region, self._config.hospital)
-        # Milliseconds grow across restarts too.
-        stamped = status.model_copy(update={"revision": int(now * 1000)})
-        if self._region_broker.publish(topic, wire.encode_json(stamped), retain=True):
-            self._told, self._told_at = status, now
-
     def _trouble(self, error: str) -> None:
-        if error != self._error:
+        if error and error != self._error:
             log.error("cannot_follow", error=error)
         self._error = error
+
+
+def _faults_of(part: Callable[[float], None], now: float) -> list[str]:
+    try:
+        part(now)
+    except (PulseRingError, OSError, sqlite3.Error) as fault:
+        return [str(fault)]
+    return []

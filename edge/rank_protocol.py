@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from common.errors import ContractError
 from common.messages import Contract, RankResult, RingPlan, RoundSpec
 
-MAX_LINE_BYTES = 1 << 20
+MAX_LINE = 64 << 10  # characters of an event, far more than any has
 
 
 class Join(Contract):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,9 @@ def _reading(state_dir: Path) -> Iterator[sqlite3.Connection]:
     path = state_dir / FILE_NAME
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: no edge node has run with this state_dir")
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    db.row_factory = sqlite3.Row
     try:
-        yield db
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            db.row_factory = sqlite3.Row
+            yield db
     except sqlite3.DatabaseError as fault:
         raise ConfigError(f"{path} is no ledger: {fault}") from fault
-    finally:
-        db.close()

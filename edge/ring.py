@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -151,7 +152,12 @@ class Seat:
         spec = current.spec
         state = self._models.state_path(spec)
         self._last_words = ""
-        self._ledger.note_join(plan.generation, plan.round_id, now)
+        try:
+            self._ledger.note_join(plan.generation, plan.round_id, now)
+        except sqlite3.Error as fault:  # such as a full disk: not sent, and tried again
+            self.error = f"ledger: {fault}"[:500]
+            return
+        self.error = ""
         self.rank.join(
             Join(
                 plan=plan,
@@ -191,6 +197,7 @@ class Seat:
             self.error = f"sums of round {done.round_id}: {fault}"[:500]
             return
         self._computed, self.result, self.error = None, done.result(), ""
+        Path(done.path).unlink(missing_ok=True)  # what counts of it lies in the mailbox
 
     def _put_sums(self, done: Computed) -> None:
         path = message_path(self._region, "ring", done.round_id, f"{done.sums_digest}.safetensors")

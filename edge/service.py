@@ -5,9 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import sqlite3
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -27,17 +25,17 @@ from common.signing import Keyring, Signer
 from common.wire import MAX_TENSOR_MESSAGE_BYTES
 from edge.config import EdgeConfig
 from edge.desk import Desk, Incoming
-from edge.inbox import Inbox
+from edge.inbox import Inbox, News
 from edge.intake import Station
 from edge.ledger import Ledger
 from edge.metrics import Meters
 from edge.models import COORDINATOR, Models
 from edge.node import Node
 from edge.rank_process import Died, RankProcess, Said
+from edge.reception import Reception
 from edge.ring import Seat
 
 TICK_S = 0.1
-RETRY_S = 1.0
 STALLED_S = 10.0
 GRACE_S = 3.0
 
@@ -59,14 +57,13 @@ class Service:
         self._inbox = Inbox()
         self._stop = Event()
         self._stepped_at = time.monotonic()
-        self._intake_paused_until = 0.0
-        self._intake_error = ""
         self._meters = Meters()
         self._ledger = Ledger(config.state_dir)
         self._rank = RankProcess(config.rank_python, self._from_rank)
         self._region_link = self._to_region(config)
         self._hospital_link = self._to_hospital(config)
         self._node = self._make_node(config, roster)
+        self._reception = Reception(self._inbox, self._node.on_messages)
         self._status = self._node.status()
         self._health = HealthServer(
             config.health_listen,
@@ -103,7 +100,7 @@ class Service:
         status = self._status
         going = time.monotonic() - self._stepped_at < STALLED_S
         return {
-            "ok": going and not self._intake_error,
+            "ok": going and not self._reception.error,
             "region": status.region,
             "hospital": status.hospital,
             "identity": status.identity,
@@ -119,7 +116,7 @@ class Service:
                 "generation": status.generation,
                 "starts": self._rank.num_starts,
             },
-            "error": self._intake_error or status.error,
+            "error": self._reception.error or status.error,
         }
 
     def _work(self) -> None:
@@ -133,34 +130,21 @@ class Service:
         self._rank.kill()
 
     def _round_trip(self) -> None:
-        paused = time.monotonic() < self._intake_paused_until
-        if paused:  # a waiting message would end the wait for news at once
+        if self._reception.waits(time.time()):  # else a waiting message ends the wait at once
             self._stop.wait(TICK_S)
         for news in self._inbox.take_news(TICK_S):
-            news()
-        if not paused:
-            self._take_in()
+            self._tell_node(news)
+        self._reception.turn(time.time())
         self._node.step(time.time())
         self._status = self._node.status()
         self._meters.rank_starts.set(self._rank.num_starts)
         self._stepped_at = time.monotonic()
 
-    def _take_in(self) -> None:
-        batch = self._inbox.peek_messages()
-        if not batch:
-            return
+    def _tell_node(self, news: News) -> None:
         try:
-            self._node.on_messages(batch, time.time())
-        except sqlite3.Error as fault:  # such as a full disk: keep the batch, and try it again
-            self._intake_error = f"ledger: {fault}"
-            self._intake_paused_until = time.monotonic() + RETRY_S
-            log.exception("commit_failed", num=len(batch))
-            return
-        except Exception:
-            self._inbox.drop_messages(len(batch))
-            raise
-        self._intake_error = ""
-        self._inbox.drop_messages(len(batch))
+            news()
+        except Exception:  # the others must be heard all the same
+            log.exception("news_failed")
 
     def _from_rank(self, news: Said | Died) -> None:
         self._inbox.put_news(lambda: self._node.on_rank(news, time.time()))
@@ -187,9 +171,9 @@ class Service:
 
         def on_message(topic: str, data: bytes, message: mqtt.MQTTMessage) -> None:
             kept = data if len(data) <= MAX_TENSOR_MESSAGE_BYTES else None
-            self._inbox.put_message(
-                Incoming(topic, kept, bytes_digest(data), _acknowledgement(link, message))
-            )
+            # Not the message itself, which would keep the bytes of one too large.
+            acknowledge = partial(link.acknowledge, message.mid, message.qos)
+            self._inbox.put_message(Incoming(topic, kept, bytes_digest(data), acknowledge))
 
         link = Link(
             config.hospital_broker,
@@ -234,10 +218,6 @@ class Service:
             self._hospital_link,
             secrets.SystemRandom(),
         )
-
-
-def _acknowledgement(link: Link, message: mqtt.MQTTMessage) -> Callable[[], None]:
-    return lambda: link.acknowledge(message)
 
 
 def _client_id(config: EdgeConfig, role: str) -> str:

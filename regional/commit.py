@@ -14,7 +14,7 @@ from common.fixedpoint import Bits, next_exponents
 from common.fold import Sums, mean_update, server_step
 from common.messages import RankResult, RoundSpec
 from common.wire import shapes_of, with_prefix, without_prefix
-from regional.records import Counts
+from regional.records import MAX_COUNT, Counts
 
 COUNTS = "counts"
 NUM_COUNTS = 4
@@ -70,8 +70,8 @@ def repeat_step(
     Raises
     ------
     ContractError
-        When names, shapes or dtypes are not those of the round, counts are negative, or the step
-        gives a value that is not finite.
+        When names, shapes or dtypes are not those of the round, counts are negative or beyond
+        2^53, or the step gives a value that is not finite.
     """
     _check_sums(spec, sums, base)
     weight, num_updates, num_evaluated, num_saturated = (int(n) for n in sums[COUNTS])
@@ -114,8 +114,10 @@ def _check_sums(spec: RoundSpec, sums: Tensors, base: Tensors) -> None:
     for name, tensor in sums.items():
         if tensor.dtype != np.int64:
             raise ContractError(f"the ring's sum {name} is {tensor.dtype}, not int64")
-        if not name.startswith("update/") and bool((tensor < 0).any()):
-            raise ContractError(f"the ring's sum {name} has negative counts")
+        if name.startswith("update/"):
+            continue
+        if bool((tensor < 0).any()) or bool((tensor > MAX_COUNT).any()):
+            raise ContractError(f"the ring's sum {name} has counts outside 0 to 2^53")
 
 
 def _lists(spec: RoundSpec, digest: str, sums: Tensors) -> dict[str, Any]:

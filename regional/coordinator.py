@@ -113,8 +113,8 @@ def _tick(region: Region, now: float, config: RegionConfig) -> Step:
             return ring(region, stage, now, config)
         case Sealing():
             return region, [SealDay(region.progress)]
-        case Waiting():
-            return _wait(region, now, config)
+        case Waiting(since):
+            return _wait(region, since, now, config)
     assert_never(region.stage)
 
 
@@ -132,7 +132,7 @@ def _begin(region: Region, now: float, config: RegionConfig) -> Step:
         case "close_unsealed":
             return _close_day(region, None, _why_day_ended(progress), now)
         case "wait":
-            return region.in_stage(Waiting()), []
+            return region.in_stage(Waiting(now)), []
 
 
 def _open_evaluation(region: Region, candidate: Stored, now: float, config: RegionConfig) -> Step:
@@ -148,7 +148,7 @@ def _close_day(region: Region, digest: str | None, reason: str, now: float) -> S
         day=region.progress.day, model_digest=digest, reason=reason[:500], sealed_at=now
     )
     region, append = record(region, sealed)
-    return region.in_stage(Waiting()), [append]
+    return region.in_stage(Waiting(now)), [append]
 
 
 def _why_day_ended(progress: Progress) -> str:
@@ -158,28 +158,30 @@ def _why_day_ended(progress: Progress) -> str:
     return f"{progress.num_failed} rounds in a row failed: {progress.outcome.reason}; {kept}"
 
 
-def _wait(region: Region, now: float, config: RegionConfig) -> Step:
+def _wait(region: Region, since: float, now: float, config: RegionConfig) -> Step:
     progress = region.progress
     sealed = progress.sealed
     if sealed is None:
         return region.in_stage(Idle(now)), []
     if config.rounds.is_last(progress.day):
         return region, []
-    reason = _why_wait_is_over(progress, sealed, now, config.seal.wait_for_release_s)
+    # `since` is the earlier one when the clock was set back after the seal.
+    waited_s = now - min(sealed.sealed_at, since)
+    reason = _why_wait_is_over(progress, sealed, waited_s, config.seal.wait_for_release_s)
     if not reason:
         return region, []
     region, append = record(region, DayOpened(day=progress.day + 1, reason=reason))
     return region.in_stage(Idle(now)), [append]
 
 
-def _why_wait_is_over(progress: Progress, sealed: DaySealed, now: float, wait_s: float) -> str:
+def _why_wait_is_over(progress: Progress, sealed: DaySealed, waited_s: float, wait_s: float) -> str:
     if progress.decision is not None:
         return f"{progress.decision.decision} {progress.decision.release}".strip()
     if sealed.model_digest is None:
         return "the day before was not sealed"
     if wait_s == 0:
         return "no release is waited for"
-    return "no decision came in time" if now >= sealed.sealed_at + wait_s else ""
+    return "no decision came in time" if waited_s >= wait_s else ""
 
 
 def _take_decision(region: Region, found: ReleaseFound) -> Step:

@@ -54,8 +54,16 @@ def start(config: RegionConfig, ledger: Ledger, store: Store, now: float) -> Pro
     Raises
     ------
     ConfigError
-        When ledger, mailbox and configuration do not belong together.
+        When ledger, mailbox and configuration do not belong together, or the mailbox cannot be
+        used.
     """
+    try:
+        return _start(config, ledger, store, now)
+    except OSError as fault:
+        raise ConfigError(f"mailbox {config.mailbox!r} cannot be used: {fault}") from fault
+
+
+def _start(config: RegionConfig, ledger: Ledger, store: Store, now: float) -> Progress:
     progress = replay(ledger.records())
     _check_belongs(config, progress, store)
     started = Started(count=progress.num_starts + 1)

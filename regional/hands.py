@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import structlog
-
 from common.digest import tensors_digest
 from common.errors import ConfigError, ContractError, RingError
 from common.mailbox import message_path
@@ -36,8 +34,6 @@ from regional.progress import Progress, Stored
 from regional.rendezvous import Rendezvous
 from regional.seal import mean_model, sealed_message, sealed_path
 from regional.store import Arrays, Store
-
-log = structlog.get_logger()
 
 
 class Hands:
@@ -87,7 +83,7 @@ class Hands:
 
     def _start_rendezvous(self, generation: int, members: tuple[str, ...]) -> Event:
         try:
-            port = self._rendezvous.start(generation, members)
+            port = self._rendezvous.start(members)
         except RingError as fault:
             return StepRefused(fault.message)
         return RendezvousStarted(generation, members, port)

@@ -60,11 +60,7 @@ def round_spec(
         state_digest=progress.state.digest,
         server=config.learning.server_rule,
         local=_local_rule(config.learning, progress.num_trained),
-        fixed_point=FixedPoint(
-            clip_norm=config.learning.clip_norm,
-            bits=progress.bits,
-            exponents=dict(progress.exponents),
-        ),
+        fixed_point=_fixed_point(config.learning, progress),
         weighting=config.learning.weighting,
         max_weight=config.learning.max_weight,
         evaluate=tuple(dict.fromkeys(stored.digest for stored in scored)),
@@ -75,6 +71,12 @@ def round_spec(
         quorum=config.rounds.quorum,
         opened_at=now,
         closes_at=now + config.rounds.deadline_s,
+    )
+
+
+def _fixed_point(learning: LearningConfig, progress: Progress) -> FixedPoint:
+    return FixedPoint(
+        clip_norm=learning.clip_norm, bits=progress.bits, exponents=dict(progress.exponents)
     )
 
 

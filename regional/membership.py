@@ -9,15 +9,25 @@ from common import topics
 from common.errors import ContractError
 from common.messages import HospitalStatus, RoundSpec
 from common.wire import decode_json
+from regional.records import MAX_COUNT
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A hospital's last status; `away_since` is when it went offline, None while it is online."""
+    """A hospital's last status, and since when what it lacks is lacking.
+
+    Attributes
+    ----------
+    away_since : float or None
+        When it went offline; None while it is online.
+    cold_since : float or None
+        When its rank was lost or began to start; None while it is warm or in a ring.
+    """
 
     status: HospitalStatus
     at: float
     away_since: float | None = None
+    cold_since: float | None = None
 
 
 Statuses = Mapping[str, Heard]
@@ -46,9 +56,17 @@ def parse_status(
 def heard(statuses: Statuses, status: HospitalStatus, now: float) -> dict[str, Heard]:
     """`statuses` with one more taken in."""
     before = statuses.get(status.hospital)
-    gone = before.away_since if before and before.away_since is not None else now
-    away_since = None if status.online else gone
-    return {**statuses, status.hospital: Heard(status, now, away_since)}
+    away = _since(before.away_since if before else None, not status.online, now)
+    cold = _since(before.cold_since if before else None, status.rank in ("lost", "starting"), now)
+    return {**statuses, status.hospital: Heard(status, now, away, cold)}
+
+
+def heard_now(statuses: Statuses, now: float) -> dict[str, Heard]:
+    """`statuses` as if all were heard at `now`: the clock that stamped them was set."""
+    fresh: dict[str, Heard] = {}
+    for entry in statuses.values():
+        fresh = heard(fresh, entry.status, now)
+    return fresh
 
 
 def is_present(entry: Heard | None, now: float, away_after_s: float) -> bool:
@@ -68,6 +86,13 @@ def is_awaited(
     return now < gone + rejoin_s
 
 
+def is_past_hope(entry: Heard | None, now: float, rejoin_s: float) -> bool:
+    """Whether an online hospital's rank has not been warm for `rejoin_s`, however often it began."""
+    if entry is None or not entry.status.online or entry.cold_since is None:
+        return False
+    return now >= entry.cold_since + rejoin_s
+
+
 def is_ready(entry: Heard | None, round_id: int) -> bool:
     """Whether an online hospital has its aggregate of that round folded and stored."""
     if entry is None:
@@ -82,14 +107,13 @@ def is_ready(entry: Heard | None, round_id: int) -> bool:
 
 
 def has_enough_devices(status: HospitalStatus, spec: RoundSpec) -> bool:
-    """Whether no sum in the hospital's aggregate is of fewer than ``min_devices`` wristbands.
+    """Whether the sum that the round is for is of at least ``min_devices`` wristbands.
 
-    In a training round an evaluation that nobody gave says nothing of anybody.
+    In a training round that is the updates'.  Evaluations of fewer are not in the aggregate at
+    all (docs/protocol.md), so that they keep no hospital's updates out.
     """
-    if spec.purpose == "evaluate":
-        return status.num_evaluated >= spec.min_devices
-    evaluated = status.num_evaluated == 0 or status.num_evaluated >= spec.min_devices
-    return status.num_stored >= spec.min_devices and evaluated
+    num = status.num_evaluated if spec.purpose == "evaluate" else status.num_stored
+    return num >= spec.min_devices
 
 
 def fit_hospitals(
@@ -106,10 +130,18 @@ def fit_hospitals(
 
 
 def round_counts(statuses: Statuses, round_id: int) -> dict[str, int]:
-    """``num_invited``, ``num_stored`` and ``num_rejected`` of a round, over all hospitals."""
+    """``num_invited``, ``num_stored`` and ``num_rejected`` of a round, over all hospitals.
+
+    Capped, so that absurd statements do not make an outcome that no message can hold.
+    """
     said = [e.status for e in statuses.values() if e.status.round_id == round_id]
-    return {
+    totals = {
         "num_invited": sum(status.num_invited for status in said),
         "num_stored": sum(status.num_stored for status in said),
         "num_rejected": sum(status.num_rejected for status in said),
     }
+    return {name: min(total, MAX_COUNT) for name, total in totals.items()}
+
+
+def _since(before: float | None, lacks: bool, now: float) -> float | None:
+    return (now if before is None else before) if lacks else None

@@ -23,6 +23,7 @@ from common.messages import (
 )
 from common.topics import Name
 
+MAX_COUNT = 1 << 53  # what `Count` holds
 Counts = dict[Digest, dict[TensorName, JsonValue]]
 """Evaluation of each model as nested lists of integers, by name."""
 

@@ -24,7 +24,7 @@ class Idle:
 
 @dataclass(frozen=True)
 class Collecting:
-    """A round is open; its deadline is not before `not_before`, when this process began later."""
+    """A round is open, and was at `not_before`: when it opened, or this process began later."""
 
     not_before: float
 
@@ -59,7 +59,9 @@ class Sealing:
 
 @dataclass(frozen=True)
 class Waiting:
-    """The day is over: the decision is awaited, or there is nothing more to do."""
+    """The day is over: the decision is awaited since `since`, or there is nothing more to do."""
+
+    since: float
 
 
 Stage = Idle | Collecting | Forming | Ringing | Sealing | Waiting

@@ -33,7 +33,6 @@ class Rendezvous:
     def __init__(self, host: str) -> None:
         self._host = host
         self._server: _BoundServer | None = None
-        self.generation = 0
 
     def check(self) -> None:
         """Make sure, before a ring needs it, that the address can be bound.
@@ -49,8 +48,8 @@ class Rendezvous:
         except OSError as fault:
             raise ConfigError(f"rendezvous_host = {self._host!r}: {fault}") from fault
 
-    def start(self, generation: int, members: tuple[str, ...]) -> int:
-        """Serve a new generation and return its port.
+    def start(self, members: tuple[str, ...]) -> int:
+        """Serve the members of a new generation, in rank order, and return the port.
 
         Raises
         ------
@@ -62,7 +61,7 @@ class Rendezvous:
         port = int(server.start())
         hosts = parse_hosts(",".join(f"{member}:1" for member in members))
         server.init(get_host_assignments(hosts, len(members)))
-        self._server, self.generation = server, generation
+        self._server = server
         return port
 
     def stop(self) -> None:

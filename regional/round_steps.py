@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Literal
 
@@ -12,6 +13,7 @@ from regional.membership import (
     fit_hospitals,
     has_enough_devices,
     is_awaited,
+    is_past_hope,
     is_ready,
 )
 from regional.messages import (
@@ -47,14 +49,19 @@ def open_round(region: Region, spec: RoundSpec) -> Step:
 
 
 def collect(region: Region, stage: Collecting, now: float, config: RegionConfig) -> Step:
-    """Wait for every awaited hospital to be ready, at most until deadline and grace."""
+    """Wait for every awaited hospital to be ready, at most until deadline and grace.
+
+    When the clock was set back to before the opening, the round lasts as long as it was to, from
+    then on.
+    """
     spec, rounds = open_spec(region), config.rounds
     awaited = [name for name in config.hospitals if _is_awaited(region, name, now, config)]
     ready = [name for name in awaited if is_ready(region.statuses.get(name), spec.round_id)]
     fit = fit_hospitals(region.statuses, spec, now, config.away_after_s)
     if len(fit) >= rounds.quorum and len(ready) == len(awaited):
         return _to_forming(region, fit, now, config)
-    if now < max(spec.closes_at + rounds.grace_s, stage.not_before + rounds.rejoin_s):
+    closes_at = min(spec.closes_at, stage.not_before + spec.closes_at - spec.opened_at)
+    if now < max(closes_at + rounds.grace_s, stage.not_before + rounds.rejoin_s):
         return region, []
     if len(fit) < rounds.quorum:
         reason = f"{_shortage(region, spec, fit)}; the quorum is {rounds.quorum}"
@@ -64,18 +71,19 @@ def collect(region: Region, stage: Collecting, now: float, config: RegionConfig)
 
 def form(region: Region, stage: Forming, now: float, config: RegionConfig) -> Step:
     """Use the living ring again, or wait for warm ranks and ask for a rendezvous."""
-    spec, ring = open_spec(region), region.progress.ring
+    spec, living, rounds = open_spec(region), region.progress.ring, config.rounds
     fit = fit_hospitals(region.statuses, spec, now, config.away_after_s)
     expected = stage.expected | set(fit)
-    if ring is not None:
-        if can_reuse(ring, expected, region.statuses) and set(fit) == expected:
-            plan = ring.plan.model_copy(update={"round_id": spec.round_id})
-            return _put_out(region, plan, stage.attempt, now)
+    hopeful = expected - _past_hope(region, expected, now, config)
+    if living is not None:
+        if hopeful <= set(fit) and can_reuse(living, hopeful, region.statuses):
+            return _use_again(region, living, stage, now, config)
         return bury_ring(region, "a ring of other members is needed")
     warm = warm_members(fit, region.statuses)
-    if set(warm) != expected and now < stage.since + config.rounds.rejoin_s:
+    wanted = hopeful if len(warm) >= rounds.quorum else expected
+    if not wanted <= set(warm) and now < stage.since + rounds.rejoin_s:
         return region, []
-    if len(warm) < config.rounds.quorum:
+    if len(warm) < rounds.quorum:
         reason = f"{len(warm)} of {len(expected)} hospitals had a warm rank within rejoin_s"
         return end_round(region, "aborted", _with_fault(reason, stage.last_fault), now, config)
     if _is_weightless(region, warm):
@@ -199,6 +207,22 @@ def _to_forming(region: Region, fit: tuple[str, ...], now: float, config: Region
 def _is_weightless(region: Region, members: tuple[str, ...]) -> bool:
     train = open_spec(region).purpose == "train"
     return train and not any(region.statuses[member].status.weight for member in members)
+
+
+def _use_again(
+    region: Region, living: RingPlanned, stage: Forming, now: float, config: RegionConfig
+) -> Step:
+    if _is_weightless(region, living.plan.members):
+        return end_round(region, "skipped", NO_WEIGHT, now, config)
+    plan = living.plan.model_copy(update={"round_id": open_spec(region).round_id})
+    return _put_out(region, plan, stage.attempt, now)
+
+
+def _past_hope(
+    region: Region, names: Collection[str], now: float, config: RegionConfig
+) -> set[str]:
+    rejoin_s = config.rounds.rejoin_s
+    return {n for n in names if is_past_hope(region.statuses.get(n), now, rejoin_s)}
 
 
 def _put_out(region: Region, planned: RingPlan, attempt: int, now: float) -> Step:

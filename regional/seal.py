@@ -85,11 +85,16 @@ def sealed_message(
         weighting=training.weighting,
         data_source=config.seal.data_source,
     )
+    return encode(header, _tensors(progress, model, digest))
+
+
+def _tensors(progress: Progress, model: Tensors, digest: str) -> dict[str, npt.NDArray[Any]]:
     tensors: dict[str, npt.NDArray[Any]] = with_prefix("model", model)
     tensors |= with_prefix("candidate", _evaluation(progress, digest))
-    if serving:
-        tensors |= with_prefix("in_service", _evaluation(progress, serving.model_digest))
-    return encode(header, tensors)
+    if progress.in_service:
+        serving = progress.in_service.model_digest
+        tensors |= with_prefix("in_service", _evaluation(progress, serving))
+    return tensors
 
 
 def _updates_by_hospital(progress: Progress) -> dict[str, int]:

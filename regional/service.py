@@ -6,6 +6,8 @@ import os
 import queue
 import time
 from collections import deque
+from contextlib import suppress
+from dataclasses import replace
 from threading import Event as Flag
 from typing import Any
 
@@ -18,12 +20,13 @@ from common.health import HealthServer
 from common.link import Link
 from common.messages import RegionState
 from common.wire import encode_json
+from regional.clock import Clock
 from regional.config import RegionConfig
 from regional.coordinator import step
 from regional.first_start import open_store, start, take_lock
 from regional.hands import Hands
 from regional.ledger import Ledger
-from regional.membership import parse_status
+from regional.membership import heard_now, parse_status
 from regional.messages import Append, Event, StatusHeard, Tick
 from regional.metrics import Metrics
 from regional.progress import Progress, replay
@@ -37,6 +40,7 @@ TICK_S = 0.1
 RETRY_S = 1.0
 RELEASE_POLL_S = 1.0
 STALLED_S = 30.0
+MAX_INBOX = 10_000
 
 log = structlog.get_logger()
 
@@ -75,7 +79,7 @@ class Service:
         )
         now = time.time()
         self._region = restore(start(config, self._ledger, store, now), now)
-        self._inbox: queue.SimpleQueue[StatusHeard] = queue.SimpleQueue()
+        self._inbox: queue.Queue[StatusHeard] = queue.Queue(MAX_INBOX)
         self._stopping = Flag()
         self._said: RegionState | None = None
         self._said_at = 0.0
@@ -83,7 +87,8 @@ class Service:
         self._must_recover = True
         self._records: list[Record] = []
         self._polled_at = 0.0
-        self._ticked_at = now
+        self._turned_at = time.monotonic()
+        self._clock = Clock()
         self._fault = ""
 
     @property
@@ -113,6 +118,7 @@ class Service:
 
     def _turn(self) -> None:
         """Take in what was heard, act, say what changed; a fault is logged and tried again."""
+        self._mind_the_clock()
         try:
             if self._must_recover:
                 self._recover()
@@ -128,9 +134,19 @@ class Service:
             self._must_recover = True
             self._stopping.wait(RETRY_S)
         now = time.time()
-        self._ticked_at = now
+        self._turned_at = time.monotonic()
         self._metrics.saw_region(self._region, self._config, now)
         self._publish(now)
+
+    def _mind_the_clock(self) -> None:
+        """Take a clock that was set as a restart: what it timed begins anew."""
+        step_s = self._clock.stepped_s()
+        if step_s:
+            log.warning("clock_was_set", by_s=round(step_s, 1))
+            statuses = heard_now(self._region.statuses, time.time())
+            self._region = replace(self._region, statuses=statuses)
+            self._said_at = 0.0
+            self._must_recover = True
 
     @property
     def _progress(self) -> Progress:
@@ -208,10 +224,11 @@ class Service:
             self._metrics.rejected.labels(reason).inc()
             log.warning("status_rejected", reason=reason, detail=fault.message[:200])
             return
-        self._inbox.put(StatusHeard(status))
+        with suppress(queue.Full):  # each hospital says its whole state again
+            self._inbox.put_nowait(StatusHeard(status))
 
     def _healthz(self) -> dict[str, Any]:
-        alive = time.time() - self._ticked_at < STALLED_S
+        alive = time.monotonic() - self._turned_at < STALLED_S
         return {
             "ok": self._link.connected and alive and not self._fault,
             "broker_connected": self._link.connected,

@@ -19,12 +19,10 @@ def learn(job: Job, training: Examples, held_out: Examples) -> Learned:
     Raises
     ------
     ContractError
-        When a model is not the task's, its scores are not finite, or the round asks for counts
-        that the task does not give.
+        When a model is not the task's, its scores or what training ends in are not finite, or the
+        round asks for counts that the task does not give.
     ConfigError
-        When the task is unknown or there is nothing to train on.
-    ParityError
-        When training ends in parameters that are not finite.
+        When the task is unknown, there is nothing to train on, or the learning rate exceeds 1.
     """
     task = get_task(job.spec.task)
     evaluation = _evaluate(task, job, held_out) if job.spec.evaluate else None

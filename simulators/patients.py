@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from common.ecg.beats import prepare
 from common.ecg.labels import aami
-from common.ecg.records import Record, read_record
+from common.ecg.records import Record
 from common.tasks.task import Examples
 
 HELD_OUT_SHARE = 5  # one beat in five, the last ones
@@ -24,11 +22,6 @@ def wearer(record: Record) -> Examples:
     """
     prepared = prepare(record.ecg_mv, record.fs_hz, record.r_idx)
     return Examples(prepared.inputs, aami(record.symbols))
-
-
-def load_wearer(data_root: Path, name: str) -> Examples:
-    """Return `wearer` of one MIT-BIH record, by name."""
-    return wearer(read_record(data_root, name))
 
 
 def split_last_fifth(examples: Examples) -> tuple[Examples, Examples]:

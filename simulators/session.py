@@ -54,6 +54,8 @@ class Session:
         Takes the session and the job that its wristband wants done.
     clock : callable
         Seconds since the epoch, as in ``closes_at``.
+    steady : callable
+        Seconds of a clock that nobody sets, as in `retry_at`.
     rng : np.random.Generator
         For the jitter of reconnects.
     """
@@ -66,6 +68,7 @@ class Session:
         start_work: Callable[[Session, Job], None],
         traffic: Traffic,
         clock: Callable[[], float],
+        steady: Callable[[], float],
         rng: np.random.Generator,
     ) -> None:
         self.wristband = wristband
@@ -75,6 +78,7 @@ class Session:
         self._start_work = start_work
         self._traffic = traffic
         self._clock = clock
+        self._steady = steady
         self._rng = rng
         self._client: mqtt.Client | None = None
         self._num_failures = 0
@@ -118,6 +122,10 @@ class Session:
         """Send what is due."""
         if self.wristband.next_due <= now:
             self.act(self.wristband.tick(now))
+
+    def clock_was_set_back(self, now: float) -> None:
+        """Send again what would be due only when the clock is back where it was."""
+        self.act(self.wristband.hurry(now))
 
     def act(self, actions: list[Action]) -> None:
         """Do what the wristband asks for."""
@@ -193,7 +201,7 @@ class Session:
         self.wristband.disconnected()
         delay_s = min(FIRST_RETRY_S * 2.0**self._num_failures, LAST_RETRY_S)
         self._num_failures += 1
-        self.retry_at = self._clock() + delay_s * (0.5 + float(self._rng.random()))
+        self.retry_at = self._steady() + delay_s * (0.5 + float(self._rng.random()))
 
     def _on_connect(
         self,

@@ -18,9 +18,10 @@ import structlog
 from common.link import BrokerAddress
 from simulators.jobs import Identity, Job, Learned
 from simulators.session import Session
+from simulators.shelf import SharedModel
 from simulators.traffic import Traffic
 from simulators.workers import ExampleSource, Order, Worker
-from simulators.wristband import SharedModel, Wristband
+from simulators.wristband import Wristband
 
 STEP_S = 0.1
 HOUSEKEEPING_S = 0.25
@@ -28,6 +29,7 @@ KEEPALIVE_CHECK_S = 2.0
 MAX_CONNECTS_PER_STEP = 50  # connecting waits for the handshake; what is connected must go on
 CONNECT_RATE_HZ = 500.0  # a first connect is spread over the size of the fleet
 FAREWELL_S = 2.0
+CLOCK_STEP_S = 1.0  # less delays nothing by more
 
 log = structlog.get_logger()
 
@@ -66,7 +68,7 @@ class Swarm:
     seed : int
         Of the jitter; what is learned depends on the round's seed only.
     clock : callable
-        Seconds since the epoch.
+        Seconds since the epoch; may be set while the swarm runs.
 
     Raises
     ------
@@ -84,6 +86,7 @@ class Swarm:
     ) -> None:
         self.traffic = Traffic()
         self._clock = clock
+        self._last_now = clock()
         self._selector = selectors.DefaultSelector()
         shelf: WeakValueDictionary[str, SharedModel] = WeakValueDictionary()
         rngs = np.random.default_rng(seed).spawn(len(members))
@@ -95,6 +98,7 @@ class Swarm:
                 self._start_work,
                 self.traffic,
                 clock,
+                time.monotonic,
                 rng,
             )
             for member, rng in zip(members, rngs, strict=True)
@@ -132,14 +136,16 @@ class Swarm:
     def step(self, timeout_s: float) -> None:
         """Wait for events at most `timeout_s`, then do what is due."""
         self._dispatch(timeout_s)
-        now = self._clock()
-        if now >= self._next_housekeeping:
-            self._next_housekeeping = now + HOUSEKEEPING_S
+        self._mind_the_clock()
+        steady = time.monotonic()
+        if steady >= self._next_housekeeping:
+            self._next_housekeeping = steady + HOUSEKEEPING_S
+            now = self._clock()
             for session in self._sessions:
                 session.tick(now)
-        self._connect_due(now)
-        if now >= self._next_keepalive:
-            self._next_keepalive = now + KEEPALIVE_CHECK_S
+        self._connect_due(steady)
+        if steady >= self._next_keepalive:
+            self._next_keepalive = steady + KEEPALIVE_CHECK_S
             for session in self._sessions:
                 session.keep_alive()
 
@@ -179,16 +185,24 @@ class Swarm:
                     bool(mask & selectors.EVENT_READ), bool(mask & selectors.EVENT_WRITE)
                 )
 
-    def _connect_due(self, now: float) -> None:
+    def _mind_the_clock(self) -> None:
+        now = self._clock()
+        if now < self._last_now - CLOCK_STEP_S:
+            log.warning("clock_was_set_back", by_s=round(self._last_now - now, 1))
+            for session in self._sessions:
+                session.clock_was_set_back(now)
+        self._last_now = now
+
+    def _connect_due(self, steady: float) -> None:
         due = (
-            session for session in self._sessions if not session.open and session.retry_at <= now
+            session for session in self._sessions if not session.open and session.retry_at <= steady
         )
         for session, _ in zip(due, range(MAX_CONNECTS_PER_STEP), strict=False):
             session.connect()
 
     def _spread_first_connects(self, rng: np.random.Generator) -> None:
         spread_s = len(self._sessions) / CONNECT_RATE_HZ
-        now = self._clock()
+        now = time.monotonic()
         for session in self._sessions:
             session.retry_at = now + spread_s * float(rng.random())
 

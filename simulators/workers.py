@@ -1,7 +1,8 @@
 """Processes that do the wristbands' local work: torch on one thread each.
 
 A wearer's examples are loaded once, by the one worker that the wearer belongs to, while it has
-nothing else to do.  What a job gives depends on the job alone, so neither the number of workers nor the grouping shows in it.
+nothing else to do.  What a job gives depends on the job alone, so neither the number of workers
+nor the grouping shows in it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+import structlog
+
 from common.errors import PulseRingError
 from common.tasks.task import Examples
 from simulators.jobs import Job, Learned
@@ -25,6 +28,8 @@ from simulators.jobs import Job, Learned
 NUM_DUMMY_EXAMPLES = 200
 STOP_TIMEOUT_S = 1.0
 MAX_ATTEMPTS = 2
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -101,10 +106,9 @@ class Worker:
 
     def __init__(self, source: ExampleSource, wearers: Sequence[str]) -> None:
         self._source = source
-        self._wearers = tuple(wearers)
         self._queue: deque[_Queued] = deque()
         self._current: _Queued | None = None
-        self._start()
+        self._start(tuple(wearers))
 
     @property
     def connection(self) -> Connection:
@@ -127,7 +131,8 @@ class Worker:
             done: Done = self._connection.recv()
         except (EOFError, OSError):
             self.stop()
-            self._start()
+            log.error("worker_died", exit_code=self._process.exitcode, in_a_job=current is not None)
+            self._start(())  # loading ahead may be what it died of
             done = Failed("its worker process died twice")
             if current and current.num_attempts < MAX_ATTEMPTS:
                 self._queue.appendleft(current)
@@ -145,12 +150,12 @@ class Worker:
             self._process.join(STOP_TIMEOUT_S)
         self._connection.close()
 
-    def _start(self) -> None:
+    def _start(self, wearers: tuple[str, ...]) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process: SpawnProcess = context.Process(
             target=work,
-            args=(theirs, self._source, self._wearers),
+            args=(theirs, self._source, wearers),
             name="wristband-worker",
             daemon=True,
         )

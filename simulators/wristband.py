@@ -12,31 +12,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from common import topics, wire
-from common.digest import tensors_digest
 from common.errors import ContractError
 from common.messages import (
     DeviceStatus,
-    EvaluationHeader,
     Invite,
-    ModelHeader,
     Reason,
     Receipt,
     RoundSpec,
-    UpdateHeader,
 )
 from simulators.actions import Action, Note, Publish, Subscribe, Unsubscribe, Work
-from simulators.jobs import Identity, Job, Learned, LocalEvaluation, LocalUpdate, Model
+from simulators.jobs import Identity, Job, Learned, LocalUpdate
+from simulators.letters import evaluation_message, update_message
 from simulators.outbox import Outbox
+from simulators.shelf import SharedModel, read_model
 
 # After these an update is not stored, and a later round may still take it.
 TOO_LATE = frozenset({Reason.ROUND_CLOSED, Reason.WRONG_ROUND, Reason.NOT_INVITED})
-
-
-class SharedModel:
-    """A verified model; wristbands of one process that hold the same digest share it."""
-
-    def __init__(self, tensors: Model) -> None:
-        self.tensors = tensors
 
 
 @dataclass(frozen=True)
@@ -150,10 +141,11 @@ class Wristband:
             if made.fits(spec):
                 self._made = made
                 if spec.purpose == "train":
-                    self._post_update(spec, now)
+                    self._post(made.update, spec, now)
         if learned.evaluation and learned.spec.round_id == spec.round_id:
             self._evaluated_round = spec.round_id
-            self._post_evaluation(learned.spec, learned.evaluation, now)
+            message = evaluation_message(self.identity, learned.spec, learned.evaluation)
+            self._outbox.put("evaluation", message, now)
         return self._advance(now)
 
     def failed(self, job: Job, reason: str, now: float) -> list[Action]:
@@ -170,6 +162,11 @@ class Wristband:
             Publish(self._topic(subject), payload)
             for subject, payload in self._outbox.take_due(now)
         ]
+
+    def hurry(self, now: float) -> list[Action]:
+        """Send all that waits for a receipt soon again; `now` may be before any time before."""
+        self._outbox.hurry(now)
+        return self.tick(now)
 
     def _invited(self, invite: Invite, now: float) -> list[Action]:
         spec, current = invite.spec, self._spec
@@ -203,7 +200,7 @@ class Wristband:
             self._evaluated_round = 0
             self._outbox.discard("evaluation")
             if self._made and not self._made.settled and spec.purpose == "train":
-                self._post_update(spec, now)
+                self._post(self._made.update, spec, now)
         wanted = {spec.base_digest, *spec.evaluate}
         self._models = {d: model for d, model in self._models.items() if d in wanted}
 
@@ -221,16 +218,8 @@ class Wristband:
 
     def _got_model(self, topic: str, payload: bytes, now: float) -> list[Action]:
         digest = topic.rsplit("/", 1)[1]
-        self._models[digest] = self._shared(digest, payload)
+        self._models[digest] = self._shelf.setdefault(digest, read_model(digest, payload))
         return self._advance(now)
-
-    def _shared(self, digest: str, payload: bytes) -> SharedModel:
-        header, tensors = wire.decode(payload, ModelHeader)
-        if any(tensor.dtype != np.float32 for tensor in tensors.values()):
-            raise ContractError("a model's tensors must be float32", digest=digest)
-        if not (header.digest == digest == tensors_digest(tensors)):
-            raise ContractError("a model's bytes do not have the digest it is offered under")
-        return self._shelf.setdefault(digest, SharedModel(tensors))
 
     def _advance(self, now: float) -> list[Action]:
         """Ask for the models that lack, start work when none does, send what is due."""
@@ -263,31 +252,8 @@ class Wristband:
             self.identity, spec.model_copy(update={"evaluate": evaluate}), models, train
         )
 
-    def _post_update(self, spec: RoundSpec, now: float) -> None:
-        if self._made is None:
-            return
-        update = self._made.update
-        header = UpdateHeader(
-            region=self.identity.region,
-            hospital=self.identity.hospital,
-            device=self.identity.device,
-            round_id=spec.round_id,
-            base_digest=update.base_digest,
-            num_examples=update.num_examples,
-            num_saturated=update.num_saturated,
-        )
-        self._outbox.put("update", wire.encode(header, update.tensors), now)
-
-    def _post_evaluation(self, spec: RoundSpec, evaluation: LocalEvaluation, now: float) -> None:
-        header = EvaluationHeader(
-            region=self.identity.region,
-            hospital=self.identity.hospital,
-            device=self.identity.device,
-            round_id=spec.round_id,
-            models=spec.evaluate,
-            num_examples=evaluation.num_examples,
-        )
-        self._outbox.put("evaluation", wire.encode(header, evaluation.tensors), now)
+    def _post(self, update: LocalUpdate, spec: RoundSpec, now: float) -> None:
+        self._outbox.put("update", update_message(self.identity, spec, update), now)
 
     def _topic(self, leaf: topics.DeviceLeaf) -> str:
         return topics.device(

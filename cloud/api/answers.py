@@ -14,6 +14,7 @@ from cloud.inference.provenance import is_synthetic
 from common.notice import MEANING_OF_N, NOTICE, SYNTHETIC_NOTICE
 
 VALIDATED_LEADS = ("MLII",)
+NO_BEATS = "No beats were found. This does not say that there are none: asystole is not detected."
 
 
 class Beat(BaseModel):
@@ -51,7 +52,7 @@ class ReleaseName(BaseModel):
 class AnalyzeAnswer(BaseModel):
     """Beats of a strip; every finding needs over-reading by a clinician.
 
-    `counts` are readable beats; `heart_rate_bpm` is from the median interval between readable
+    `beats_note` says so when no beats were found. `counts` are readable beats; `heart_rate_bpm` is from the median interval between readable
     beats, null when it cannot be told.
     """
 
@@ -69,6 +70,7 @@ class AnalyzeAnswer(BaseModel):
     heart_rate_bpm: float | None
     counts: dict[str, int]
     num_unreadable_beats: int
+    beats_note: str
     beats: list[Beat]
 
 
@@ -94,6 +96,7 @@ def answer(analysis: Analysis, facts: StripFacts, model: ServedModel) -> bytes:
             "heart_rate_bpm": None if rate is None else round(rate, 1),
             "counts": dict(zip(labels, counts, strict=True)),
             "num_unreadable_beats": int((~analysis.readable).sum()),
+            "beats_note": "" if len(analysis.r_idx) else NO_BEATS,
             "beats": _beats(analysis, facts.fs_hz, labels),
         }
     )

@@ -12,7 +12,6 @@ import uvicorn
 
 from cloud.api.app import create_app
 from cloud.api.examples import Examples
-from cloud.api.limits import ApiLimits
 from cloud.config import CloudConfig
 from cloud.inference.serving import ModelsInService
 from cloud.model_file import open_session
@@ -42,7 +41,7 @@ def serve(config: CloudConfig) -> None:
         with bind(config.listen) as listener:
             models = ModelsInService(registry, config.region, partial(open_session, registry))
             examples = Examples(data_root(config.data, os.environ))
-            app = create_app(models, examples, ApiLimits())
+            app = create_app(models, examples, config.limits)
             log.info("serving", url=url_of(listener), region=config.region)
             run(uvicorn.Server(uvicorn_config(app)), listener)
     finally:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from cloud.inference.model import ServedModel
 from common.ecg.beats import prepare
-from common.ecg.quality import readable_seconds
 
 MIN_INTERVALS = 3
 RATE_RANGE_BPM = (20.0, 300.0)
@@ -88,7 +87,7 @@ def analyze(model: ServedModel, ecg_mv: NDArray[np.floating], fs_hz: float) -> A
         label_idx=scores.argmax(axis=1),
         scores=scores,
         readable=beats.readable,
-        readable_seconds=readable_seconds(ecg_mv, fs_hz),
+        readable_seconds=beats.readable_seconds,
         heart_rate_bpm=heart_rate_bpm(beats.r_idx / fs_hz, beats.readable),
         duration_s=len(ecg_mv) / fs_hz,
     )

@@ -39,13 +39,14 @@ function show(request, answer, source, name) {
   showWarning(at("warning"), answer);
   view.show({ ...answer, ecg_mv: request.ecg_mv, duration_s: answer.analyzed_s });
   listBeats();
-  say(`${name}: ${answer.beats.length} beats.`);
+  say(`${name}: ${answer.beats_note || `${answer.beats.length} beats.`}`);
 }
 
 function listBeats() {
   const left = showBeats(at("beats"), shown.beats, at("all-beats").checked, (timeS) => view.lookAt(timeS));
   const listed = at("beats").childElementCount;
-  at("beats-note").textContent = left ? `${left} more are not listed; the API gives all.` : listed ? "" : "No beat was labelled ectopic.";
+  const none = shown.beats_note || "No beat was labelled ectopic.";
+  at("beats-note").textContent = left ? `${left} more are not listed; the API gives all.` : listed ? "" : none;
 }
 
 function openExample(name) {

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from common.ecg.filters import MODEL_FS_HZ, condition
 from common.ecg.peaks import detect, refine
-from common.ecg.quality import readable_at
+from common.ecg.quality import readable_at, readable_seconds
 from common.ecg.rr import NUM_FEATURES, rr_features
 from common.errors import SignalError
 
@@ -43,7 +43,9 @@ class PreparedBeats:
         ``beat_mv`` (B, 2, 128) float32, the beat and its wearer's regular beat in mV around the R
         peak; ``rr`` (B, 29) float32, from `common.ecg.rr`.
     readable : ndarray
-        (B,) bool from `common.ecg.quality`.
+        (B,) bool, whether the second that holds the beat can be read.
+    readable_seconds : ndarray
+        (S,) bool, one for each started second, from `common.ecg.quality`.
     peaks : {"annotated", "detected"}
         Where the R peaks come from.
     """
@@ -51,6 +53,7 @@ class PreparedBeats:
     r_idx: NDArray[np.int64]
     inputs: dict[str, NDArray[np.float32]]
     readable: NDArray[np.bool_]
+    readable_seconds: NDArray[np.bool_]
     peaks: Literal["annotated", "detected"]
 
 
@@ -82,13 +85,15 @@ def prepare(
     else:
         original = _checked_peaks(r_idx, num_samples)
         positions = refine(strip.ecg_mv, original / scale)
+    seconds = readable_seconds(ecg_mv, fs_hz)
     return PreparedBeats(
         r_idx=original,
         inputs={
             "beat_mv": _with_template(_windows(strip.ecg_mv, positions), positions),
             "rr": rr_features(positions / MODEL_FS_HZ),
         },
-        readable=readable_at(ecg_mv, fs_hz, original),
+        readable=readable_at(seconds, fs_hz, original),
+        readable_seconds=seconds,
         peaks="detected" if r_idx is None else "annotated",
     )
 

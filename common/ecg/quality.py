@@ -9,6 +9,7 @@ from common.ecg.filters import FLAT_MV, checked
 
 SATURATED_SHARE = 0.15  # of a second at one extreme value of the strip
 NOISE_LAG_S = 1 / 120
+BLOCK = 600  # seconds at once: bounds the memory of the copies
 MAX_ROUGHNESS = 0.06  # median step over peak-to-peak; 99.5 % of the seconds of DS1 lie below 0.055
 
 
@@ -37,32 +38,51 @@ def readable_seconds(ecg_mv: ArrayLike, fs_hz: float) -> NDArray[np.bool_]:
         As `common.ecg.filters.checked`.
     """
     samples = checked(ecg_mv, fs_hz)
-    bounds = np.rint(np.arange(0, len(samples) / fs_hz) * fs_hz).astype(np.int64)
-    width = int(fs_hz)
-    starts = np.minimum(bounds, len(samples) - width)
-    seconds = [samples[start : start + width] for start in starts]
-    typical = np.median([np.ptp(second) for second in seconds])
     extremes = (samples.min(), samples.max())
     lag = max(1, round(NOISE_LAG_S * fs_hz))
-    return np.array([_is_readable(second, typical, extremes, lag) for second in seconds])
+    starts = _starts(len(samples), fs_hz)
+    seconds = np.lib.stride_tricks.sliding_window_view(samples, int(fs_hz))
+    blocks = [
+        _measured(seconds[starts[first : first + BLOCK]], extremes, lag)
+        for first in range(0, len(starts), BLOCK)
+    ]
+    spread, saturated, step = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    is_quiet = step < MAX_ROUGHNESS * np.maximum(spread, np.median(spread))
+    return np.asarray((spread >= FLAT_MV) & (saturated <= SATURATED_SHARE) & is_quiet)
 
 
-def readable_at(ecg_mv: ArrayLike, fs_hz: float, r_idx: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return (B,) bool: whether the second that holds each R peak is readable."""
-    flags = readable_seconds(ecg_mv, fs_hz)
+def readable_at(
+    flags: NDArray[np.bool_], fs_hz: float, r_idx: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Tell whether the second that holds each R peak is readable.
+
+    Parameters
+    ----------
+    flags : ndarray
+        (S,) bool from `readable_seconds`.
+    fs_hz : float
+        Sampling rate of the strip.
+    r_idx : ndarray
+        (B,) R peaks in samples of the strip.
+
+    Returns
+    -------
+    ndarray
+        (B,) bool.
+    """
     return flags[np.minimum((r_idx / fs_hz).astype(np.int64), len(flags) - 1)]
 
 
-def _is_readable(
-    second: NDArray[np.floating],
-    typical: np.floating,
-    extremes: tuple[np.floating, np.floating],
-    lag: int,
-) -> bool:
-    spread = np.ptp(second)
-    if spread < FLAT_MV:
-        return False
-    if max(np.mean(second == value) for value in extremes) > SATURATED_SHARE:
-        return False
-    step = np.median(np.abs(second[lag:] - second[:-lag]))
-    return bool(step < MAX_ROUGHNESS * max(spread, typical))
+def _starts(num_samples: int, fs_hz: float) -> NDArray[np.int64]:
+    """First sample of each started second; the last one is moved back to be whole."""
+    bounds = np.rint(np.arange(0, num_samples / fs_hz) * fs_hz).astype(np.int64)
+    return np.minimum(bounds, num_samples - int(fs_hz))
+
+
+def _measured(
+    seconds: NDArray[np.floating], extremes: tuple[np.floating, np.floating], lag: int
+) -> tuple[NDArray[np.floating], NDArray[np.float64], NDArray[np.floating]]:
+    """Peak-to-peak, share at an extreme value and median step of each second."""
+    saturated = np.max([np.mean(seconds == value, axis=1) for value in extremes], axis=0)
+    steps = np.abs(seconds[:, lag:] - seconds[:, :-lag])
+    return np.ptp(seconds, axis=1), saturated, np.median(steps, axis=1, overwrite_input=True)

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
+from cloud.api.answers import NO_BEATS
 from cloud.model_file import make_session
 from common.ecg.beats import INPUT_SHAPES
 from common.ecg.records import read_record
@@ -53,6 +54,13 @@ def triton_input(name: str, array: np.ndarray, binary: bool) -> triton.InferInpu
     tensor = triton.InferInput(name, list(array.shape), "FP32")
     tensor.set_data_from_numpy(array, binary_data=binary)
     return tensor
+
+
+def post_json(url: str, ecg_mv: np.ndarray, fs_hz: float) -> httpx.Response:
+    numbers = ", ".join(map(str, np.asarray(ecg_mv).tolist()))  # httpx would refuse NaN itself
+    body = f'{{"ecg_mv": [{numbers}], "fs_hz": {fs_hz}, "lead": "MLII"}}'
+    headers = {"Content-Type": "application/json"}
+    return httpx.post(f"{url}/v1/ecg/analyze", content=body, headers=headers, timeout=240)
 
 
 def post_raw(url: str, ecg_mv: np.ndarray, fs_hz: float) -> httpx.Response:
@@ -107,6 +115,62 @@ def test_an_hour_at_360_hz_goes_through_as_json(api: ApiProcess) -> None:
     response = httpx.post(f"{api.url}/v1/ecg/analyze", json=body, timeout=120)
     assert response.status_code == 200
     assert response.json()["analyzed_s"] == 3600
+
+
+def with_nan() -> np.ndarray:
+    ecg_mv = make_strip(20)[0].astype(float)
+    ecg_mv[1000] = np.nan
+    return ecg_mv
+
+
+WRONG = {
+    "empty": (np.empty(0), 360.0),
+    "flat": (np.zeros(7200), 360.0),
+    "flat_after_a_step": (np.repeat([0.0, 1e-3], 3600), 360.0),
+    "nan": (with_nan(), 360.0),
+    "three_samples": (np.array([0.1, 0.9, 0.2]), 360.0),
+    "rate_of_zero": (make_strip(20)[0], 0.0),
+    "negative_rate": (make_strip(20)[0], -360.0),
+    "rate_of_a_megahertz": (make_strip(20)[0], 1e6),
+    "rate_of_a_day_in_three_samples": (np.array([0.1, 0.9, 0.2]), 3 / 86400),
+}
+
+
+@pytest.mark.parametrize("post", [post_json, post_raw])
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_ecg_is_refused_with_a_sentence(
+    api: ApiProcess, case: str, post: Callable[[str, np.ndarray, float], httpx.Response]
+) -> None:
+    response = post(api.url, *WRONG[case])
+    assert response.status_code in (400, 422)
+    assert response.json()["error"]["message"]
+    assert "Traceback" not in api.log.read_text()
+
+
+def test_a_strip_without_beats_is_answered_with_none(api: ApiProcess) -> None:
+    drift = np.linspace(0, 0.1, 10 * 360)
+    response = post_raw(api.url, drift, 360)
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["beats"] == []
+    assert answer["beats_note"] == NO_BEATS
+    assert answer["heart_rate_bpm"] is None
+    assert set(answer["counts"].values()) == {0}
+
+
+def test_a_day_at_360_hz_goes_through_as_raw_samples(api: ApiProcess) -> None:
+    ecg_mv, fs_hz = make_strip(3600)
+    response = post_raw(api.url, np.tile(ecg_mv, 24), fs_hz)
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["analyzed_s"] == 24 * 3600
+    assert answer["beats"][-1]["time_s"] > 24 * 3600 - 5
+
+
+def test_more_raw_samples_than_a_day_are_refused(api: ApiProcess) -> None:
+    response = post_raw(api.url, np.zeros(26 * 3600 * 360, np.float32), 360)
+    assert response.status_code == 413
+    assert "in parts" in response.json()["error"]["message"]
 
 
 def test_a_day_as_json_is_refused_before_it_is_sent(api: ApiProcess) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from common.digest import bytes_digest, tensors_digest
 from common.link import Link
 from common.mailbox import Mailbox, message_path
 from common.messages import (
+    AggregateHeader,
     EvaluationHeader,
     HospitalStatus,
     Invite,
@@ -38,7 +41,7 @@ from common.messages import (
     UpdateHeader,
 )
 from common.signing import Keyring, Signer
-from simulators.broker import EmbeddedBroker
+from simulators.broker import EmbeddedBroker, free_port
 
 REGION, HOSPITAL = "county", "north"
 DEVICES = ("band-a", "band-b")
@@ -254,7 +257,9 @@ def make_update(spec: RoundSpec, device: str, seed: int = 0, **header: object) -
     return wire.encode(UpdateHeader.model_validate(fields), make_integers(seed))
 
 
-def make_evaluation(spec: RoundSpec, device: str) -> bytes:
+def make_evaluation(
+    spec: RoundSpec, device: str, counts: npt.NDArray[np.int64] | None = None
+) -> bytes:
     header = EvaluationHeader(
         region=REGION,
         hospital=HOSPITAL,
@@ -263,7 +268,8 @@ def make_evaluation(spec: RoundSpec, device: str) -> bytes:
         models=spec.evaluate,
         num_examples=4,
     )
-    counts = np.array([[1, 2], [0, 1]], np.int64)
+    if counts is None:
+        counts = np.array([[1, 2], [0, 1]], np.int64)
     return wire.encode(header, {f"{digest}/confusion": counts for digest in spec.evaluate})
 
 
@@ -292,6 +298,14 @@ def run_edge(*arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+def health(port: int) -> tuple[int, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as fault:
+        return fault.code, json.load(fault)
 
 
 def ledger(played: Played, *flags: str) -> list[dict[str, Any]]:
@@ -429,34 +443,153 @@ def test_missed_outcome_is_learned_from_the_mailbox(played: Played) -> None:
     assert [(row["fate"], row["fate_round"]) for row in ledger(played)] == [("left_out", 1)]
 
 
-def test_wrong_messages_get_their_reason_and_nothing_is_stored(played: Played) -> None:
-    played.start_node()
-    spec = make_spec(played.put_model(0))
-    played.say("open", spec=spec)
-    played.wait_status(lambda s: s.phase == "collecting", "the round")
+def wrong_messages(spec: RoundSpec) -> dict[bytes, str]:
+    """Everything that `band-a` may get wrong in its update, with the reason it is to hear."""
     good = make_update(spec, "band-a")
-    nan = {name: np.full(shape, np.nan, np.float32) for name, shape in SHAPES.items()}
     header, _ = wire.decode(good, UpdateHeader)
-    wrong = {
+    nan = {name: np.full(shape, np.nan, np.float32) for name, shape in SHAPES.items()}
+    loud = {name: np.full(shape, 32767, np.int16) for name, shape in SHAPES.items()}
+    short = {name: np.zeros(shape, np.int8) for name, shape in SHAPES.items()}
+    null = b'{"__metadata__": null}'
+    return {
         good[:-3]: "malformed",
+        good[: len(good) // 2]: "malformed",
         b"": "malformed",
+        len(null).to_bytes(8, "little") + null: "malformed",
         good + bytes(100_000): "oversize",
+        bytes(1_900_000): "oversize",  # the broker's own limit is 2 MiB
+        make_evaluation(spec, "band-a"): "schema",
         make_update(spec, "band-b"): "wrong_identity",
+        make_update(spec, "band-a", hospital="south"): "wrong_identity",
         make_update(spec, "band-a", round_id=999): "wrong_round",
+        make_update(spec, "band-a", round_id=1 << 53): "wrong_round",
         make_update(spec, "band-a", base_digest="0" * 64): "wrong_base",
         wire.encode(header, {"bias": np.zeros(3, np.int16)}): "wrong_shape",
+        wire.encode(header, short): "wrong_shape",
         wire.encode(header, nan): "not_finite",
+        wire.encode(header, loud): "norm",
+        make_update(spec, "band-a", num_saturated=1 << 53): "impossible_counts",
     }
+
+
+def test_wrong_messages_get_their_reason_and_the_good_ones_count(played: Played) -> None:
+    played.start_node()
+    base = played.put_model(0)
+    spec = make_spec(base, evaluate=(base,))
+    played.say("open", spec=spec)
+    played.wait_status(lambda s: s.phase == "collecting", "the round")
+    wrong = wrong_messages(spec)
     for data, reason in wrong.items():
         assert played.send("band-a", "update", data).reason == reason
     stranger = make_update(spec, "band-z")
     assert played.send("band-z", "update", stranger).reason == "unknown_device"
+    for counts in ([[-1, 0], [0, 1]], [[1 << 62, 1 << 62], [1 << 62, 1 << 62]]):
+        data = make_evaluation(spec, "band-a", np.array(counts, np.int64))
+        assert played.send("band-a", "evaluation", data).reason == "impossible_counts"
+    for topic in ("Not A Name/update", "band-a/update/more", "/update", "é/evaluation"):
+        assert played.link.publish(f"{topics.PREFIX}/{REGION}/{HOSPITAL}/{topic}", b"", retain=True)
     assert ledger(played) == []
-    assert sum(row["num"] for row in ledger(played, "--rejected")) == len(wrong) + 1
 
-    assert played.send("band-a", "update", good).status == "stored"
-    other = make_update(spec, "band-a", seed=7)
-    assert played.send("band-a", "update", other).reason == "conflicting_duplicate"
+    good = {name: make_update(spec, name, seed) for seed, name in enumerate(DEVICES)}
+    for device, data in good.items():
+        first = played.send(device, "update", data)
+        assert first.status == "stored"
+        assert played.send(device, "update", data) == first
+        other = make_update(spec, device, seed=7)
+        assert played.send(device, "update", other).reason == "conflicting_duplicate"
+        evaluation = make_evaluation(spec, device)
+        assert played.send(device, "evaluation", evaluation).status == "stored"
+    ready = played.wait_status(lambda s: s.phase == "ready", "readiness")
+    assert (ready.weight, ready.num_stored, ready.error) == (2, 2, "")
+    file = played.folder / "edge" / "rounds" / "aggregate-000001.safetensors"
+    _, tensors = wire.decode(file.read_bytes(), AggregateHeader)
+    for name, total in expected_update_sum(0, 1).items():
+        assert np.array_equal(tensors[name], total)
+    assert tensors["counts"].tolist() == [2, 2, 2, 0]
+    refused = ledger(played, "--rejected")
+    assert sum(row["num"] for row in refused) >= len(wrong) + 1 + 2 + 2
+
+
+def test_flood_of_refusals_fills_neither_ledger_nor_memory(played: Played) -> None:
+    played.start_node()
+    spec = make_spec(played.put_model(0))
+    played.say("open", spec=spec)
+    played.wait_status(lambda s: s.phase == "collecting", "the round")
+    topic = topics.device(REGION, HOSPITAL, "band-a", "update")
+    for number in range(10_000):
+        data = b"%08d" % number
+        wait_for(partial(played.link.publish, topic, data), "room to publish")
+    assert played.send("band-b", "update", make_update(spec, "band-b")).status == "stored"
+    played.wait_status(lambda s: s.num_rejected >= 10_000, "all refusals")
+    (row,) = ledger(played, "--rejected")
+    assert (row["device"], row["reason"], row["num"] >= 10_000) == ("band-a", "malformed", True)
+    assert sum(file.stat().st_size for file in (played.folder / "edge").glob("ledger*")) < 10 << 20
+
+
+def test_full_disk_means_no_receipt_until_there_is_room(played: Played) -> None:
+    port = free_port()
+    config = played.config(health_listen=f"127.0.0.1:{port}")
+    # Its log goes nowhere: the limit below would hold for a file of it, too.
+    played.node = subprocess.Popen(
+        [sys.executable, "-m", "edge", "run", "--config", str(config)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    spec = make_spec(played.put_model(0))
+    played.say("open", spec=spec)
+    played.wait_status(lambda s: s.phase == "collecting" and s.rank == "warm", "the round")
+    unlimited = resource.prlimit(played.node.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(played.node.pid, resource.RLIMIT_FSIZE, (0, unlimited[1]))
+    data = make_update(spec, "band-a")
+    assert played.link.publish(topics.device(REGION, HOSPITAL, "band-a", "update"), data)
+    wait_for(lambda: health(port)[0] == 503, "the fault in /healthz")
+    assert "ledger: " in health(port)[1]["error"]
+    assert played.heard.get(topics.device(REGION, HOSPITAL, "band-a", "receipt")) is None
+    assert ledger(played) == []
+
+    resource.prlimit(played.node.pid, resource.RLIMIT_FSIZE, unlimited)
+    receipts = wait_for(
+        lambda: played.heard.get(topics.device(REGION, HOSPITAL, "band-a", "receipt")),
+        "the receipt",
+    )
+    assert wire.decode_json(receipts[-1], Receipt).status == "stored"
+    assert health(port)[0] == 200
+    assert len(ledger(played)) == 1
+
+
+def test_second_node_with_the_same_state_is_refused_and_a_kill_leaves_no_lock(
+    played: Played,
+) -> None:
+    played.start_node()
+    played.wait_status(lambda s: s.online, "the node")
+    second = run_edge("run", "--config", str(played.config()))
+    assert second.returncode == 2
+    assert "another edge node is using it" in second.stderr
+    played.end_node(signal.SIGKILL)
+    played.heard.clear()
+    played.start_node()
+    played.wait_status(lambda s: s.online and s.rank == "warm", "the node again")
+
+
+def test_sigterm_ends_a_node_that_reaches_no_broker(played: Played) -> None:
+    config = played.config(region_broker="mqtt://127.0.0.1:1", hospital_broker="mqtt://127.0.0.1:1")
+    played.node = subprocess.Popen(
+        [sys.executable, "-m", "edge", "run", "--config", str(config)], cwd=ROOT
+    )
+    wait_for(lambda: (played.folder / "edge" / "ledger.sqlite").exists(), "its start")
+    time_to_settle = time.monotonic() + 1.0
+    wait_for(lambda: time.monotonic() > time_to_settle, "both sessions to be tried")
+    assert played.end_node(signal.SIGTERM) == 0
+
+
+def test_key_that_is_none_stops_the_start_with_one_line(played: Played) -> None:
+    (played.folder / "edge").mkdir()
+    (played.folder / "edge" / "signing.key").write_bytes(b"\x00broken")
+    said = run_edge("run", "--config", str(played.config()))
+    assert said.returncode == 2
+    assert len(said.stderr.strip().splitlines()) == 1
+    assert "signing.key" in said.stderr
 
 
 def test_after_a_broker_restart_models_and_invites_are_said_again(played: Played) -> None:
@@ -478,19 +611,15 @@ def test_after_a_broker_restart_models_and_invites_are_said_again(played: Played
 
 
 def test_sigterm_ends_cleanly_and_says_offline(played: Played) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = played.config(health_listen=f"127.0.0.1:{port}")
     played.node = subprocess.Popen(
         [sys.executable, "-m", "edge", "run", "--config", str(config)], cwd=ROOT
     )
     status = played.wait_status(lambda s: s.online and s.rank == "warm", "a warm node")
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
-        health = json.load(answer)
-    assert health["ok"] is True
-    assert health["identity"] == "unauthenticated"
-    assert health["links"] == {"region": True, "hospital": True}
+    code, said = health(port)
+    assert (code, said["ok"], said["identity"]) == (200, True, "unauthenticated")
+    assert said["links"] == {"region": True, "hospital": True}
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         assert b"pulsering_edge_rank_starts 1.0" in answer.read()
 

@@ -8,164 +8,32 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
+from structlog.testing import capture_logs
 
-from common import fixedpoint, topics, wire
-from common.digest import bytes_digest, tensors_digest
-from common.messages import (
-    DeviceStatus,
-    EvaluationHeader,
-    FixedPoint,
-    Invite,
-    LocalRule,
-    ModelHeader,
-    Receipt,
-    RoundSpec,
-    ServerRule,
-    UpdateHeader,
-)
+from common import fixedpoint, wire
+from common.digest import tensors_digest
+from common.messages import EvaluationHeader, UpdateHeader
 from common.tasks.dummy import DummyTask
 from common.tasks.task import Parameters
 from simulators.broker import EmbeddedBroker
-from simulators.fleet import default_roster
-from simulators.jobs import Identity
-from simulators.swarm import Member, Swarm
-from simulators.workers import ExampleSource
+from simulators.swarm import Swarm
+from tests.builders.fake_edge import (
+    DUMMY,
+    FakeEdge,
+    make_members,
+    make_spec,
+    step_until,
+    wait_until,
+)
 
-REGION, HOSPITAL = "county", "north"
-DUMMY = ExampleSource("dummy", Path("unused"))
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-class FakeEdge:
-    """Says its state again at each connection, as an edge node does, and keeps what it gets."""
-
-    def __init__(self, url: str) -> None:
-        self.updates: dict[str, list[bytes]] = defaultdict(list)
-        self.evaluations: dict[str, list[bytes]] = defaultdict(list)
-        self.online: dict[str, bool] = {}
-        self.gives_receipts = True
-        self._retained: dict[str, bytes] = {}
-        self._lock = threading.Lock()
-        self._client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id="fake-edge", protocol=mqtt.MQTTv5
-        )
-        self._client.reconnect_delay_set(1, 1)
-        self._client.on_connect = lambda *_: self._say_everything()
-        self._client.on_message = lambda _client, _data, message: self._take_in(message)
-        self._client.connect("127.0.0.1", int(url.rsplit(":", 1)[1]))
-        self._client.loop_start()
-
-    def offer(self, model: Parameters) -> str:
-        digest = tensors_digest(model)
-        header = ModelHeader(region=REGION, task="dummy", digest=digest, made_by_round=0)
-        self._retain(topics.model(REGION, HOSPITAL, digest), wire.encode(header, model))
-        return digest
-
-    def invite(self, device: str, spec: RoundSpec) -> None:
-        message = Invite(hospital=HOSPITAL, device=device, spec=spec)
-        topic = topics.device(REGION, HOSPITAL, device, "invite")
-        self._retain(topic, wire.encode_json(message))
-
-    def receipt_late(self, device: str) -> None:
-        self.gives_receipts = True
-        self._receipt(device, "update", 1, self.updates[device][0])
-        self._receipt(device, "evaluation", 1, self.evaluations[device][0])
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _retain(self, topic: str, payload: bytes) -> None:
-        with self._lock:
-            self._retained[topic] = payload
-        self._client.publish(topic, payload, qos=1, retain=True)
-
-    def _say_everything(self) -> None:
-        for leaf in ("update", "evaluation", "status"):
-            self._client.subscribe(f"{topics.PREFIX}/{REGION}/{HOSPITAL}/+/{leaf}", qos=1)
-        with self._lock:
-            for topic, payload in self._retained.items():
-                self._client.publish(topic, payload, qos=1, retain=True)
-
-    def _take_in(self, message: mqtt.MQTTMessage) -> None:
-        topic = topics.parse_device(message.topic)
-        assert topic
-        payload = bytes(message.payload)
-        if topic.leaf == "status":
-            self.online[topic.device] = wire.decode_json(payload, DeviceStatus).online
-        elif topic.leaf == "update":
-            self.updates[topic.device].append(payload)
-            header, _ = wire.decode(payload, UpdateHeader)
-            self._receipt(topic.device, "update", header.round_id, payload)
-        else:
-            self.evaluations[topic.device].append(payload)
-            evaluation, _ = wire.decode(payload, EvaluationHeader)
-            self._receipt(topic.device, "evaluation", evaluation.round_id, payload)
-
-    def _receipt(self, device: str, subject: str, round_id: int, payload: bytes) -> None:
-        if self.gives_receipts:
-            receipt = Receipt.model_validate(
-                {
-                    "device": device,
-                    "subject": subject,
-                    "round_id": round_id,
-                    "content_digest": bytes_digest(payload),
-                    "status": "stored",
-                }
-            )
-            topic = topics.device(REGION, HOSPITAL, device, "receipt")
-            self._client.publish(topic, wire.encode_json(receipt), qos=1)
-
-
-def make_spec(base: Parameters, round_id: int = 1, mu: float = 0.0) -> RoundSpec:
-    digest = tensors_digest(base)
-    now = time.time()
-    return RoundSpec(
-        region=REGION,
-        day=1,
-        cycle=1,
-        round_id=round_id,
-        task="dummy",
-        base_digest=digest,
-        state_digest="0" * 64,
-        server=ServerRule(),
-        local=LocalRule(learning_rate=0.05, num_steps=5, batch_size=16, mu=mu, seed=3),
-        fixed_point=FixedPoint(clip_norm=1.0, exponents=fixedpoint.first_exponents(base, 1.0, 16)),
-        evaluate=(digest,),
-        evaluation_shapes=dict(DummyTask.evaluation_shapes),
-        locations={digest: "ring/0/model.safetensors"},
-        opened_at=now,
-        closes_at=now + 600,
-    )
-
-
-def make_members(broker: EmbeddedBroker, num: int) -> list[Member]:
-    roster = default_roster([f"d{i:03d}" for i in range(num)], [HOSPITAL])[HOSPITAL]
-    return [Member(Identity(REGION, HOSPITAL, d), broker.url, w) for d, w in roster]
-
-
-def step_until(swarm: Swarm, reached: Callable[[], bool], within_s: float = 40.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not reached():
-        assert time.monotonic() < deadline, swarm.counts
-        swarm.step(0.05)
-
-
-def wait_until(reached: Callable[[], bool], within_s: float = 40.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -187,18 +55,21 @@ def base() -> Parameters:
 
 
 def round_of(
-    broker: EmbeddedBroker, edge: FakeEdge, base: Parameters, num_workers: int
+    broker: EmbeddedBroker,
+    edge: FakeEdge,
+    base: Parameters,
+    num_workers: int,
+    disturb: Callable[[Swarm], None] = lambda _: None,
 ) -> dict[str, str]:
-    """Digest of each wristband's update in one round."""
+    """Digest of each wristband's update in one round, which `disturb` may disturb."""
     members = make_members(broker, 5)
-    spec = make_spec(base, mu=0.1)
-    edge.offer(base)
-    for member in members:
-        edge.invite(member.identity.device, spec)
+    spec = make_spec(base, mu=0.1, num_steps=20)
+    edge.call_all([member.identity.device for member in members], base, spec)
     edge.updates.clear()
     edge.evaluations.clear()
     swarm = Swarm(members, DUMMY, num_workers)
     try:
+        disturb(swarm)
         step_until(swarm, lambda: len(edge.updates) == 5 and len(edge.evaluations) == 5)
         step_until(swarm, lambda: swarm.counts.num_unreceipted == 0)
     finally:
@@ -222,13 +93,13 @@ def test_update_and_evaluation_carry_what_the_round_asked_for(
     broker: EmbeddedBroker, edge: FakeEdge, base: Parameters
 ) -> None:
     round_of(broker, edge, base, num_workers=1)
-    header, integers = wire.decode(edge.updates["wb-d000"][0], UpdateHeader)
+    header, integers = wire.decode(edge.updates["wb-01"][0], UpdateHeader)
     exponents = fixedpoint.first_exponents(base, 1.0, 16)
     assert header.base_digest == tensors_digest(base)
     assert header.num_examples == 160  # of 200, the last fifth kept back
     assert {t.dtype for t in integers.values()} == {np.dtype(np.int16)}
     assert 0 < fixedpoint.l2_norm(fixedpoint.dequantize(integers, exponents)) <= 1.01
-    evaluation, counts = wire.decode(edge.evaluations["wb-d000"][0], EvaluationHeader)
+    evaluation, counts = wire.decode(edge.evaluations["wb-01"][0], EvaluationHeader)
     assert evaluation.num_examples == 40
     assert counts[f"{tensors_digest(base)}/confusion"].sum() == 40
 
@@ -262,37 +133,80 @@ def test_goes_on_after_a_broker_crash(
         broker.kill()
         step_until(swarm, lambda: swarm.counts.num_connected == 0)
         broker.start()
-        edge.offer(base)
-        for device in devices:
-            edge.invite(device, make_spec(base))
+        edge.call_all(devices, base, make_spec(base))
         step_until(swarm, lambda: all(edge.updates[device] for device in devices))
         step_until(swarm, lambda: swarm.counts.num_unreceipted == 0)
     finally:
         swarm.close()
 
 
-def test_goes_on_after_the_death_of_a_worker(
+def test_a_worker_killed_in_a_job_is_replaced_and_the_update_is_the_same(
+    broker: EmbeddedBroker, edge: FakeEdge, base: Parameters
+) -> None:
+    def kill_in_a_job(swarm: Swarm) -> None:
+        step_until(swarm, lambda: len(edge.updates) == 1 and swarm.counts.num_working > 0)
+        [worker] = multiprocessing.active_children()
+        worker.kill()
+
+    undisturbed = round_of(broker, edge, base, num_workers=1)
+    with capture_logs() as logs:
+        disturbed = round_of(broker, edge, base, num_workers=1, disturb=kill_in_a_job)
+    assert disturbed == undisturbed
+    assert [entry["exit_code"] for entry in logs if entry["event"] == "worker_died"] == [-9]
+    assert multiprocessing.active_children() == []
+
+
+def test_local_work_that_fails_is_logged_with_its_device_and_the_fleet_goes_on(
     broker: EmbeddedBroker, edge: FakeEdge, base: Parameters
 ) -> None:
     members = make_members(broker, 3)
+    devices = [member.identity.device for member in members]
+    broken = {name: np.full_like(tensor, np.nan) for name, tensor in base.items()}
     swarm = Swarm(members, DUMMY, num_workers=1)
     try:
-        [worker] = multiprocessing.active_children()
-        worker.kill()
-        edge.offer(base)
-        for member in members:
-            edge.invite(member.identity.device, make_spec(base))
+        with capture_logs() as logs:
+            edge.call_all(devices, broken, make_spec(broken))
+            step_until(swarm, lambda: len(_devices_that_failed(logs)) == 3)
+        assert _devices_that_failed(logs) == set(devices)
+        assert not edge.updates
+        edge.call_all(devices, base, make_spec(base, round_id=2))
         step_until(swarm, lambda: len(edge.updates) == 3)
     finally:
         swarm.close()
-    assert multiprocessing.active_children() == []
+
+
+def _devices_that_failed(logs: list[MutableMapping[str, Any]]) -> set[str]:
+    failed = [entry for entry in logs if entry["event"] == "local_work_failed"]
+    assert all("finite" in entry["reason"] for entry in failed)
+    return {entry["device"] for entry in failed}
+
+
+def test_goes_on_when_the_clock_is_set_back_an_hour(
+    broker: EmbeddedBroker, edge: FakeEdge, base: Parameters
+) -> None:
+    set_back_s = 0.0
+    members = make_members(broker, 2)
+    devices = [member.identity.device for member in members]
+    edge.gives_receipts = False
+    swarm = Swarm(members, DUMMY, num_workers=1, clock=lambda: time.time() - set_back_s)
+    try:
+        edge.call_all(devices, base, make_spec(base))
+        step_until(swarm, lambda: len(edge.evaluations) == 2 and len(edge.updates) == 2)
+        set_back_s = 3600.0
+        step_until(swarm, lambda: all(len(edge.updates[device]) >= 2 for device in devices))
+        broker.kill()
+        step_until(swarm, lambda: swarm.counts.num_connected == 0)
+        broker.start()
+        step_until(swarm, lambda: swarm.counts.num_connected == 2)
+    finally:
+        swarm.close()
 
 
 def test_sets_all_offline_when_it_ends(broker: EmbeddedBroker, edge: FakeEdge) -> None:
     swarm = Swarm(make_members(broker, 2), DUMMY, num_workers=1)
     step_until(swarm, lambda: sum(edge.online.values()) == 2)
     swarm.close()
-    wait_until(lambda: edge.online == {"wb-d000": False, "wb-d001": False})
+    wait_until(lambda: edge.online == {"wb-01": False, "wb-02": False})
 
 
 def test_300_wristbands_connect_and_deliver_in_one_process(
@@ -302,9 +216,7 @@ def test_300_wristbands_connect_and_deliver_in_one_process(
     swarm = Swarm(members, DUMMY, num_workers=2)
     try:
         step_until(swarm, lambda: swarm.counts.num_connected == 300)
-        edge.offer(base)
-        for member in members:
-            edge.invite(member.identity.device, make_spec(base))
+        edge.call_all([member.identity.device for member in members], base, make_spec(base))
         step_until(swarm, lambda: len(edge.updates) == 300, within_s=90)
         step_until(swarm, lambda: swarm.counts.num_unreceipted == 0)
         assert swarm.traffic.report()["rounds"][-1]["num_devices"] == 300

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ from common.signing import Keyring, Signer
 
 ONNX = b"stands in for ONNX"
 BINARIES = ("initdb", "pg_ctl")
+DEBIAN = Path("/usr/lib/postgresql")  # one folder a version, none of them on PATH
 
 
 def make_release(day: int) -> Release:
@@ -45,8 +47,8 @@ def make_release(day: int) -> Release:
 def postgresql() -> Iterator[str]:
     """URL of a server of its own, on a socket in a new folder; no port."""
     pytest.importorskip("psycopg", reason="needs the PostgreSQL driver psycopg")
-    if any(shutil.which(name) is None for name in BINARIES):
-        pytest.skip(f"needs PostgreSQL's {' and '.join(BINARIES)}")
+    if any(program(name) is None for name in BINARIES):
+        pytest.skip(f"needs PostgreSQL's {' and '.join(BINARIES)} (apt-get install postgresql)")
     folder = Path(tempfile.mkdtemp(prefix="pulsering-pg-"))
     as_owner = _as_owner(folder)
     run(as_owner, "initdb", "-D", f"{folder}/db", "-U", "pool", "--auth=trust", "--no-sync")
@@ -82,8 +84,18 @@ def _as_owner(folder: Path) -> list[str]:
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
 
-def run(as_owner: list[str], program: str, *arguments: str) -> None:
-    command = [*as_owner, str(shutil.which(program)), *arguments]
+def program(name: str) -> str | None:
+    """Path of a PostgreSQL program, of the highest version that the distribution has."""
+    folders = sorted(DEBIAN.glob("*/bin"), key=_version, reverse=True)
+    return shutil.which(name) or shutil.which(name, path=os.pathsep.join(map(str, folders)) or "")
+
+
+def _version(folder: Path) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", folder.parent.name)))
+
+
+def run(as_owner: list[str], name: str, *arguments: str) -> None:
+    command = [*as_owner, str(program(name)), *arguments]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60, cwd="/")
 
 

@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
-from starlette.testclient import TestClient
 
 from common.notice import MEANING_OF_N, NOTICE
+from tests.builders.asgi import Client
 from tests.builders.serving import FakePool, make_app, make_release, make_strip, strip_json
 
 URL = "/v1/ecg/analyze"
@@ -18,19 +19,21 @@ JSON = {"Content-Type": "application/json"}
 
 
 def post(content: bytes, headers: dict[str, str], **limits: Any) -> Response:
-    client = TestClient(make_app(**limits))
-    response: Response = client.post(URL, content=content, headers=headers)
-    return response
+    return Client(make_app(**limits)).post(URL, content=content, headers=headers)
 
 
 def post_json(**changes: Any) -> Response:
-    response: Response = TestClient(make_app()).post(URL, json=strip_json(**changes))
-    return response
+    return Client(make_app()).post(URL, json=strip_json(**changes))
 
 
 def post_raw(ecg_mv: np.ndarray, **headers: str) -> Response:
     named = {"Content-Type": "application/octet-stream", "X-Fs-Hz": "360", "X-Lead": "MLII"}
     return post(ecg_mv.astype("<f4").tobytes(), named | headers)
+
+
+async def endless(piece: bytes) -> AsyncIterator[bytes]:
+    while True:
+        yield piece
 
 
 def refusal(response: Response) -> tuple[int, str, str | None]:
@@ -94,6 +97,14 @@ def test_marks_noise_as_unreadable_and_counts_no_beat_in_it() -> None:
     assert sum(answer["counts"].values()) == len(answer["beats"]) - len(hidden)
 
 
+def test_a_strip_without_beats_has_none_and_says_what_that_means() -> None:
+    answer = post_raw(np.linspace(0, 0.1, 3600)).json()
+    assert answer["beats"] == []
+    assert "asystole is not detected" in answer["beats_note"]
+    assert answer["heart_rate_bpm"] is None
+    assert post_json().json()["beats_note"] == ""
+
+
 def test_raw_float32_gives_the_same_beats_as_json() -> None:
     ecg_mv, _ = make_strip(20)
     raw = post_raw(ecg_mv).json()
@@ -107,7 +118,7 @@ def test_says_that_the_model_learned_from_synthetic_ecg(tmp_path: Path) -> None:
     (tmp_path / release.name).mkdir()
     card = {"provenance": {"data_source": "synthetic"}}
     (tmp_path / release.name / "card.json").write_text(json.dumps(card))
-    client = TestClient(make_app(FakePool([release], tmp_path)))
+    client = Client(make_app(FakePool([release], tmp_path)))
     answer = client.post(URL, json=strip_json()).json()
     assert answer["release"]["synthetic"] is True
     assert "None of them is clinical" in answer["release"]["trained_on"]
@@ -154,7 +165,7 @@ def test_refuses_a_strip_that_cannot_be_analyzed(
 def test_names_a_missing_field(field: str) -> None:
     body = strip_json()
     del body[field]
-    assert refusal(TestClient(make_app()).post(URL, json=body)) == (422, "missing", field)
+    assert refusal(Client(make_app()).post(URL, json=body)) == (422, "missing", field)
 
 
 @pytest.mark.parametrize(
@@ -229,20 +240,19 @@ def test_refuses_a_body_over_the_limit_and_names_it() -> None:
 
 
 def test_refuses_a_body_without_length_once_it_is_over_the_limit() -> None:
-    client = TestClient(make_app(json_mib=1))
-    pieces = (b" " * (1 << 18) for _ in range(1000))
-    response = client.post(URL, content=pieces, headers=JSON)
+    client = Client(make_app(json_mib=1))
+    response = client.post(URL, content=endless(b" " * (1 << 18)), headers=JSON)
     assert refusal(response)[:2] == (413, "body_too_large")
 
 
 def test_says_503_while_no_release_is_in_the_pool() -> None:
-    response = TestClient(make_app(FakePool())).post(URL, json=strip_json())
+    response = Client(make_app(FakePool())).post(URL, json=strip_json())
     assert refusal(response)[:2] == (503, "no_release")
     assert response.headers["Retry-After"]
 
 
 def test_says_503_while_the_model_in_service_is_not_of_beats() -> None:
-    client = TestClient(make_app(FakePool([make_release(task="dummy", labels=("low", "high"))])))
+    client = Client(make_app(FakePool([make_release(task="dummy", labels=("low", "high"))])))
     assert refusal(client.post(URL, json=strip_json()))[:2] == (503, "no_release")
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import orjson
 import pytest
 from httpx import Response
-from starlette.testclient import TestClient
 
 from cloud.api.tensors import HEADER_LENGTH
 from common.ecg.beats import INPUT_SHAPES
+from tests.builders.asgi import Client
 from tests.builders.serving import FakePool, make_app, make_model, make_release
 
 INFER = "/v2/models/beats/infer"
@@ -50,13 +50,11 @@ def binary_body(num: int = 2, **parameters: Any) -> tuple[bytes, dict[str, str]]
 
 
 def post(body: dict[str, Any], url: str = INFER) -> Response:
-    response: Response = TestClient(make_app()).post(url, json=body)
-    return response
+    return Client(make_app()).post(url, json=body)
 
 
 def get(url: str, pool: FakePool | None = None) -> Response:
-    response: Response = TestClient(make_app(pool)).get(url)
-    return response
+    return Client(make_app(pool)).get(url)
 
 
 def message(response: Response) -> str:
@@ -122,7 +120,7 @@ def test_infers_from_nested_lists() -> None:
 
 def test_infers_from_and_to_binary_tensors() -> None:
     body, headers = binary_body(binary_data_output=True)
-    response = TestClient(make_app()).post(INFER, content=body, headers=headers)
+    response = Client(make_app()).post(INFER, content=body, headers=headers)
     length = int(response.headers[HEADER_LENGTH])
     output = orjson.loads(response.content[:length])["outputs"][0]
     assert output["parameters"]["binary_data_size"] == len(response.content) - length == 40
@@ -187,38 +185,38 @@ def test_refuses_an_unknown_output() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"[" * 5000, b'{"inputs": []}', b"\xff"])
 def test_refuses_a_body_that_is_no_request(body: bytes) -> None:
-    message(TestClient(make_app()).post(INFER, content=body))
+    message(Client(make_app()).post(INFER, content=body))
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "999999", "²", ""])
 def test_refuses_a_header_length_outside_the_body(length: str) -> None:
     body, _ = binary_body()
     headers = {HEADER_LENGTH: length.encode()}
-    message(TestClient(make_app()).post(INFER, content=body, headers=headers))
+    message(Client(make_app()).post(INFER, content=body, headers=headers))
 
 
 @pytest.mark.parametrize("tail", [b"1", b"1234"])
 def test_refuses_bytes_after_the_last_tensor(tail: bytes) -> None:
     body, headers = binary_body()
-    response = TestClient(make_app()).post(INFER, content=body + tail, headers=headers)
+    response = Client(make_app()).post(INFER, content=body + tail, headers=headers)
     assert "follow the last" in message(response)
 
 
 def test_refuses_a_truncated_binary_tensor() -> None:
     body, headers = binary_body()
-    response = TestClient(make_app()).post(INFER, content=body[:-4], headers=headers)
+    response = Client(make_app()).post(INFER, content=body[:-4], headers=headers)
     assert "bytes" in message(response)
 
 
 def test_refuses_binary_numbers_that_are_not_finite() -> None:
     body, headers = binary_body()
     nan = np.array([np.nan], "<f4").tobytes()
-    response = TestClient(make_app()).post(INFER, content=body[:-4] + nan, headers=headers)
+    response = Client(make_app()).post(INFER, content=body[:-4] + nan, headers=headers)
     assert "not finite" in message(response)
 
 
 def test_refuses_a_batch_over_the_limit() -> None:
-    client = TestClient(make_app(infer_mib=1))
+    client = Client(make_app(infer_mib=1))
     response = client.post(INFER, content=b" " * ((1 << 20) + 1))
     assert response.status_code == 413
     assert "1 MiB" in response.json()["error"]

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
 from cloud.api.examples import busiest_start_s
@@ -14,13 +13,14 @@ from cloud.release import Release
 from common.ecg.synthetic import synthesize
 from common.errors import ConfigError, ContractError
 from common.notice import MEANING_OF_N, NOTICE
+from tests.builders.asgi import Client
 from tests.builders.serving import FakePool, make_app, make_release, open_small_model, strip_json
 
 WEB = Path(__file__).parents[3] / "cloud" / "web"
 
 
-def client(pool: FakePool | None = None) -> TestClient:
-    return TestClient(make_app(pool))
+def client(pool: FakePool | None = None) -> Client:
+    return Client(make_app(pool))
 
 
 def refuse_day_1(release: Release) -> OnnxSession:
@@ -41,14 +41,14 @@ def test_waiting_for_the_first_release_is_healthy() -> None:
 
 
 def test_health_says_why_a_release_was_refused() -> None:
-    response = TestClient(make_app(opened=refuse_day_1)).get("/healthz")
+    response = Client(make_app(opened=refuse_day_1)).get("/healthz")
     assert response.status_code == 503
     assert "signature" in response.json()["refused"]
 
 
 def test_a_version_that_does_not_verify_is_a_503_that_says_why() -> None:
     pool = FakePool([make_release(day=1), make_release(day=2)])
-    api = TestClient(make_app(pool, opened=refuse_day_1))
+    api = Client(make_app(pool, opened=refuse_day_1))
     assert api.get("/v2/models/beats/versions/2").status_code == 200
     response = api.get("/v2/models/beats/versions/1")
     assert response.status_code == 503

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud.api.limits import ApiLimits
 from cloud.config import CloudConfig
 from common.errors import ConfigError
 
@@ -38,6 +39,15 @@ def test_overrides_reach_the_gate(path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (config.gate.min_devices, config.gate.min_accuracy) == (7, 0.9)
 
 
+def test_limits_of_the_api_have_defaults_and_can_be_set(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PULSERING_CLOUD_LIMITS__JSON_MIB", "2")
+    config = CloudConfig.load(path, ["limits.raw_mib=3"])
+    assert config.limits == ApiLimits(json_mib=2, raw_mib=3)
+    assert config.limits.infer_mib == ApiLimits().infer_mib
+
+
 @pytest.mark.parametrize(
     ("override", "key"),
     [
@@ -45,6 +55,8 @@ def test_overrides_reach_the_gate(path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("gate.min_accuracy=1.5", "gate.min_accuracy"),
         ("gate.min_devices=0", "gate.min_devices"),
         ("listen=8080", "listen"),
+        ("limits.raw_mib=0", "limits.raw_mib"),
+        ("limits.max_mib=5", "limits.max_mib: unknown key"),
         ("region=Not A Name", "region"),
         ("profile=production", "promotion: the production profile"),
     ],

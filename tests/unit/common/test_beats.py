@@ -124,3 +124,4 @@ def test_marks_beats_in_unreadable_seconds() -> None:
     prepared = prepare(ecg_mv, FS_HZ, at(regular(40)))
     noisy = (prepared.r_idx >= 10 * FS_HZ) & (prepared.r_idx < 15 * FS_HZ)
     np.testing.assert_array_equal(prepared.readable, ~noisy)
+    assert (~prepared.readable_seconds).nonzero()[0].tolist() == [10, 11, 12, 13, 14]

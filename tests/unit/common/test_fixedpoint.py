@@ -10,6 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from common.errors import ContractError
 from common.fixedpoint import (
+    MAX_EXPONENT,
+    Bits,
     clip,
     dequantize,
     first_exponents,
@@ -61,7 +63,7 @@ def test_refuses_to_clip_what_is_not_finite(bad: float) -> None:
         clip({"w": np.array([0.0, bad])}, 1.0)
 
 
-@pytest.mark.parametrize("norm", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("norm", [0.0, -1.0, math.nan, math.inf, 5e-324, 1e300, 2.0**-46, 2.0**46])
 def test_refuses_a_clip_norm_that_is_no_norm(norm: float) -> None:
     with pytest.raises(ContractError, match="clip_norm"):
         first_exponents({"w": np.zeros(1)}, norm, 16)
@@ -69,3 +71,24 @@ def test_refuses_a_clip_norm_that_is_no_norm(norm: float) -> None:
 
 def test_largest_is_symmetric() -> None:
     assert (largest(8), largest(16)) == (127, 32767)
+
+
+@pytest.mark.parametrize("norm", [2.0**-45, 1e-9, 1.0, 1e9, 2.0**45])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_no_clipped_update_saturates_at_any_clip_norm(norm: float, bits: Bits) -> None:
+    exponents = first_exponents({"w": np.zeros(1)}, norm, bits)
+    if exponents["w"] < MAX_EXPONENT:  # beyond it 8 bits cannot reach
+        assert quantize({"w": np.array([norm, -norm])}, exponents, bits).num_saturated == 0
+
+
+@pytest.mark.parametrize(
+    ("mean", "exponent"), [(5e-324, -60), (1e-300, -60), (1e300, 20), (1.7e308, 20)]
+)
+def test_scales_stay_in_range_whatever_the_aggregate(mean: float, exponent: int) -> None:
+    assert next_exponents({"w": np.array([mean])}, {"w": 20}, 16) == {"w": exponent}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_no_norm_limit_lets_a_value_through_that_is_not_finite(value: float) -> None:
+    tensors = {"w": np.array([value, 0.0])}
+    assert not l2_norm(tensors) <= norm_limit(tensors, {"w": -14}, 1.0)

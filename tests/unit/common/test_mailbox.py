@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError, ContractError
-from common.mailbox import Mailbox, message_path
+from common.mailbox import Mailbox, message_path, write_durably
 from common.signing import Keyring, Signer
 
 PATH = message_path("county", "ring", 7, "a.safetensors")
@@ -115,3 +115,34 @@ def test_missing_pinned_key_names_the_file(tmp_path: Path) -> None:
 def test_unknown_protocol_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="mailbox"):
         make_mailbox(tmp_path, url="nosuch://mail")
+
+
+@pytest.mark.parametrize(
+    "signature", ["", "[]", "null", "[" * 4000, '{"signer": "region"}', "x" * 5000, "\x00"]
+)
+def test_refuses_signatures_that_are_none(tmp_path: Path, signature: str) -> None:
+    box = make_mailbox(tmp_path)
+    box.put(PATH, b"sums")
+    (tmp_path / "mail" / f"{PATH}.sig").write_text(signature)
+    with pytest.raises(ContractError):
+        box.get(PATH)
+
+
+def test_folders_that_are_no_round_are_passed_over(tmp_path: Path) -> None:
+    box = make_mailbox(tmp_path)
+    box.put(PATH, b"sums")
+    for name in ("²²²²²²", "7", "٣٣٣٣٣٣", ".000008", "9" * 200):
+        (tmp_path / "mail" / "county" / "ring" / name).mkdir()
+    assert box.numbers("county", "ring") == [7]
+
+
+def test_write_that_fails_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_durably(tmp_path / "file", b"data")
+    assert list(tmp_path.iterdir()) == []

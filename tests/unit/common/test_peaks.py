@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sleepecg.heartbeats import detect_heartbeats
 
 from common.ecg.filters import MODEL_FS_HZ, condition
 from common.ecg.peaks import detect, refine
 from common.ecg.records import read_record
+from common.ecg.synthetic import synthesize
 from tests.real_data import mitdb_root
 
 
-def spikes(
-    at: NDArray[np.floating], num_samples: int, height_mv: float = 1.0
-) -> NDArray[np.float32]:
+def spikes(at: NDArray[np.number], num_samples: int, height_mv: float = 1.0) -> NDArray[np.float32]:
     """Put a QRS-like bump of 20 ms at each position, in samples at 120 Hz."""
     time = np.arange(num_samples)[:, None]
     bumps = np.exp(-0.5 * ((time - at) / (0.02 * MODEL_FS_HZ)) ** 2)
@@ -53,6 +55,64 @@ def test_finds_no_beats_where_the_electrode_is_dead() -> None:
 
 def test_finds_nothing_on_a_flat_line() -> None:
     assert len(detect(np.zeros(1200, dtype=np.float32))) == 0
+
+
+def test_polarity_does_not_matter() -> None:
+    record = synthesize("syn03", duration_s=60)
+    ecg_mv = condition(record.ecg_mv, record.fs_hz).ecg_mv
+    np.testing.assert_array_equal(detect(ecg_mv), detect(-ecg_mv))
+
+
+def test_p_and_t_waves_are_no_beats_even_in_a_pause_or_at_the_start() -> None:
+    at = np.cumsum([60, *[54, 159, 108] * 8])  # an early beat, its pause, a beat in time
+    waves = np.concatenate([at - 20, at + 38])
+    num_samples = int(at[-1]) + 100
+    small = np.exp(-0.5 * ((np.arange(num_samples)[:, None] - waves) / 7) ** 2).sum(axis=1)
+    ecg_mv = (spikes(at, num_samples) + 0.4 * small).astype(np.float32)
+    for start in range(0, 400, 23):
+        expected = at[at > start + 30] - start
+        found = detect(ecg_mv[start:])
+        np.testing.assert_allclose(found[found > 30], expected, atol=1)
+
+
+def test_finds_a_beat_that_is_wide_and_tall() -> None:
+    at = np.arange(80, 60 * MODEL_FS_HZ - 80, 96)
+    wide = at[5::7] - 30
+    narrow = np.setdiff1d(at, at[5::7])
+    time = np.arange(60 * MODEL_FS_HZ)[:, None]
+    bumps = np.exp(-0.5 * ((time - wide) / 7) ** 2).sum(axis=1)
+    found = detect((spikes(narrow, len(time)) - 1.5 * bumps).astype(np.float32))
+    np.testing.assert_allclose(found, np.union1d(narrow, wide), atol=2)
+
+
+@pytest.mark.parametrize("num_live", [1, 3, 12, 30, 121])
+def test_a_strip_that_is_dead_but_for_its_end_can_be_searched(num_live: int) -> None:
+    live = np.sin(np.arange(num_live))
+    found = detect(np.concatenate([np.zeros(1200), live]).astype(np.float32))
+    assert (found > 1190).all()
+
+
+@pytest.mark.parametrize("num_samples", [365, 371, 383])
+@pytest.mark.parametrize("period", [12.5, 25 / 3, 6.25])
+def test_no_tone_makes_sleepecg_write_past_its_table(
+    monkeypatch: pytest.MonkeyPatch, num_samples: int, period: float
+) -> None:
+    # its Python code does what its C code does, and raises IndexError where that corrupts memory
+    in_python = partial(detect_heartbeats, backend="python")
+    monkeypatch.setattr("common.ecg.peaks.detect_heartbeats", in_python)
+    for phase in np.linspace(0, 2 * np.pi, 13):
+        detect(np.sin(2 * np.pi * np.arange(num_samples) / period + phase).astype(np.float32))
+
+
+@pytest.mark.parametrize("start_s", [0, 400, 1000])
+def test_finds_the_annotated_beats_of_short_strips_of_record_119(start_s: int) -> None:
+    record = read_record(mitdb_root(), "119")
+    first, last = (round(s * record.fs_hz) for s in (start_s, start_s + 40))
+    strip = condition(record.ecg_mv[first:last], record.fs_hz)
+    found = detect(strip.ecg_mv) * float(strip.samples_per_sample) + first
+    annotated = record.r_idx[(record.r_idx >= first) & (record.r_idx < last)]
+    assert len(found) == len(annotated)
+    assert (np.abs(found - annotated) <= 0.15 * record.fs_hz).all()
 
 
 def test_finds_the_annotated_beats_of_record_100() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.ecg.quality import readable_seconds
+from common.ecg.quality import readable_at, readable_seconds
 from common.ecg.records import read_record
 from tests.real_data import mitdb_root
 
@@ -36,6 +36,45 @@ def test_a_saturated_second_is_not_readable() -> None:
     ecg_mv = clean()
     ecg_mv[1000:1100] = 5.0
     assert readable_seconds(ecg_mv, 250).tolist() == [s != 4 for s in range(11)]
+
+
+def one_by_one(ecg_mv: NDArray[np.floating], fs_hz: float) -> list[bool]:
+    """The definition, second by second."""
+    width = int(fs_hz)
+    bounds = np.rint(np.arange(0, len(ecg_mv) / fs_hz) * fs_hz).astype(int)
+    starts = np.minimum(bounds, len(ecg_mv) - width)
+    seconds = [ecg_mv[start : start + width] for start in starts]
+    typical = np.median([np.ptp(second) for second in seconds])
+    lag = max(1, round(fs_hz / 120))
+    flags = []
+    for second in seconds:
+        saturated = max(np.mean(second == value) for value in (ecg_mv.min(), ecg_mv.max()))
+        step = np.median(np.abs(second[lag:] - second[:-lag]))
+        is_quiet = step < 0.06 * max(np.ptp(second), typical)
+        flags.append(bool(np.ptp(second) >= 0.02 and saturated <= 0.15 and is_quiet))
+    return flags
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("fs_hz", [100, 250, 257.3, 360])
+@pytest.mark.parametrize("duration_s", [3.1, 3.7, 1500.2])
+def test_flags_are_those_of_the_definition(dtype: type, fs_hz: float, duration_s: float) -> None:
+    rng = np.random.default_rng(0)
+    ecg_mv = clean(fs_hz, duration_s)
+    noise_mv = rng.choice([0, 0.02, 0.05, 0.5], int(duration_s) + 1)
+    ecg_mv += np.repeat(noise_mv, int(fs_hz) + 1)[: len(ecg_mv)] * rng.normal(size=len(ecg_mv))
+    ecg_mv = ecg_mv.clip(-0.8, 0.8).astype(dtype)
+    ecg_mv[int(1.2 * fs_hz) : int(2.5 * fs_hz)] = 0
+    expected = one_by_one(ecg_mv, fs_hz)
+    assert len(set(expected)) == 2
+    assert readable_seconds(ecg_mv, fs_hz).tolist() == expected
+
+
+def test_a_peak_is_as_readable_as_its_second() -> None:
+    flags = np.array([True, False, True])
+    r_idx = np.array([0, 249, 250, 499, 500, 749, 750])
+    expected = [True, True, False, False, True, True, True]
+    assert readable_at(flags, 250, r_idx).tolist() == expected
 
 
 def test_most_of_a_real_record_is_readable() -> None:

@@ -109,3 +109,58 @@ def test_flipped_bytes_decode_or_are_refused(position: int, value: int) -> None:
     data[position % len(data)] = value
     with contextlib.suppress(ContractError):
         decode(bytes(data), ModelHeader)
+
+
+def file_of(header: object, body: bytes = b"") -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+METADATA = {"pulsering": encode_json(HEADER).decode()}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"__metadata__": None},
+        {"__metadata__": []},
+        {"__metadata__": {"pulsering": None}},
+        {},
+        [],
+        {"__metadata__": METADATA, "w": None},
+        {"__metadata__": METADATA, "w": {"dtype": "BF16", "shape": [0], "data_offsets": [0, 0]}},
+        {"__metadata__": METADATA, "w": {"dtype": "U64", "shape": [0], "data_offsets": [0, 0]}},
+        {
+            "__metadata__": METADATA,
+            "w": {"dtype": "I16", "shape": [1 << 62], "data_offsets": [0, 0]},
+        },
+        {"__metadata__": METADATA, "w": {"dtype": "I16", "shape": [0, -1], "data_offsets": [0, 0]}},
+        {
+            "__metadata__": METADATA,
+            "w": {"dtype": "I16", "shape": [0, (1 << 64) - 1], "data_offsets": [0, 0]},
+        },
+        {
+            "__metadata__": METADATA,
+            "w": {"dtype": "I16", "shape": [0] * 99, "data_offsets": [0, 0]},
+        },
+    ],
+)
+def test_headers_that_are_none_are_malformed(header: object) -> None:
+    assert reason_of(file_of(header)) == Reason.MALFORMED
+
+
+def test_header_of_a_million_keys_is_refused_before_it_is_parsed() -> None:
+    many = {f"{n:06d}": 0 for n in range(1_000_000)}
+    with pytest.raises(ContractError, match="header has") as caught:
+        decode(file_of(many), ModelHeader, max_bytes=32 << 20)
+    assert caught.value.data["reason"] == Reason.MALFORMED
+
+
+@pytest.mark.parametrize("number", ["-1", "9007199254740993", "9" * 4000, "1e999", "NaN"])
+def test_numbers_that_no_round_has_break_the_schema(number: str) -> None:
+    text = METADATA["pulsering"].replace('"made_by_round": 3', f'"made_by_round": {number}')
+    assert reason_of(file_of({"__metadata__": {"pulsering": text}})) == Reason.SCHEMA
+
+
+def test_deep_header_breaks_the_schema() -> None:
+    assert reason_of(file_of({"__metadata__": {"pulsering": "[" * 50_000}})) == Reason.SCHEMA

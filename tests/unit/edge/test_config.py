@@ -54,7 +54,7 @@ def test_environment_lies_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ({"health_listen": "8080"}, "health_listen"),
         ({"devices": "[]"}, "devices or roster_file"),
         ({"roster_file": "roster.txt"}, "devices or roster_file"),
-        ({"profile": "production"}, "mqtts://"),
+        ({"profile": "production"}, "client certificate"),
     ],
 )
 def test_faults_are_named(changes: dict[str, str | None], named: str) -> None:
@@ -63,10 +63,11 @@ def test_faults_are_named(changes: dict[str, str | None], named: str) -> None:
     assert fault.value.exit_code == 2
 
 
-def test_production_takes_brokers_with_tls() -> None:
+def test_tls_alone_ties_no_topic_to_a_device() -> None:
     tls = "mqtts://broker.hospital:8883"
-    config = load(profile="production", region_broker=tls, hospital_broker=tls)
-    assert config.identity == "certificate"
+    assert load(region_broker=tls, hospital_broker=tls).identity == "unauthenticated"
+    with pytest.raises(ConfigError, match="this version cannot prove"):
+        load(profile="production", region_broker=tls, hospital_broker=tls)
 
 
 def test_roster_file_has_a_name_a_line_and_comments(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_roster_file_has_a_name_a_line_and_comments(tmp_path: Path) -> None:
     assert load(devices=None, roster_file=str(path)).roster() == {"band-a", "band-b"}
 
 
-@pytest.mark.parametrize("text", ["band-a\nband-a\n", "Band A\n", "x" * 100])
+@pytest.mark.parametrize("text", ["band-a\nband-a\n", "Band A\n", "x" * 100, "# nobody\n"])
 def test_wrong_rosters_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "roster.txt"
     path.write_text(text)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from functools import partial
 from threading import Thread
 
-from edge.inbox import MAX_BATCH, MAX_MESSAGES, Inbox
+from edge.inbox import MAX_BATCH, MAX_MESSAGES, MAX_NEWS, Inbox
 from tests.unit.edge.builders import make_incoming
 
 
@@ -50,3 +50,16 @@ def test_news_come_in_order_and_once() -> None:
         news()
     assert said == [0, 1, 2]
     assert inbox.take_news(timeout_s=0) == []
+
+
+def test_too_much_news_holds_who_brings_it_until_the_worker_has_taken_it() -> None:
+    inbox = Inbox()
+    for _ in range(MAX_NEWS):
+        inbox.put_news(lambda: None)
+    sender = Thread(target=inbox.put_news, args=(lambda: None,), daemon=True)
+    sender.start()
+    sender.join(timeout=0.05)
+    assert sender.is_alive()
+    assert len(inbox.take_news(timeout_s=0)) == MAX_NEWS
+    sender.join(timeout=5)
+    assert not sender.is_alive()

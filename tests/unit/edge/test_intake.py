@@ -167,3 +167,9 @@ def test_size_limit_grows_with_the_model_and_fits_an_honest_message() -> None:
     limit = intake.max_message_bytes(spec, SHAPES)
     assert len(make_update()) < limit < 66_000
     assert intake.max_message_bytes(spec, {"w": (1000,)}) > limit
+
+
+@pytest.mark.parametrize("num_saturated", [16, 1 << 53])
+def test_rejects_more_saturated_coordinates_than_there_are(num_saturated: int) -> None:
+    assert judge(make_update(num_saturated=15)) is None
+    assert judge(make_update(num_saturated=num_saturated)) == Reason.IMPOSSIBLE_COUNTS

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common import topics
@@ -188,3 +189,33 @@ def test_report_of_rounds_tells_how_each_ended(tmp_path: Path, ledger: Ledger) -
 def test_report_without_a_ledger_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no edge node has run"):
         reports.updates(tmp_path)
+
+
+def test_full_disk_loses_the_batch_only_and_the_ledger_goes_on(ledger: Ledger) -> None:
+    (pages,) = ledger._db.execute("PRAGMA page_count").fetchone()
+    ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+    noise = {name: np.zeros(shape, np.int16) for name, shape in {"bulk": (40_000,)}.items()}
+    large = received(make_update(tensors=noise), "band-a")
+
+    def store_large() -> None:
+        with ledger.transaction():
+            ledger.store(large, now=1.0)
+
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+            store_large()
+    ledger._db.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    store_large()
+    assert ledger.stored("update", "band-a", BASE) is not None
+
+
+def test_commit_that_fails_leaves_no_transaction_open(ledger: Ledger) -> None:
+    def commit_what_cannot_be() -> None:
+        with ledger.transaction():
+            ledger._db.execute("PRAGMA defer_foreign_keys = ON")
+            ledger._db.execute("INSERT INTO payloads VALUES (99, x'00')")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        commit_what_cannot_be()
+    store(ledger, "band-a")
+    assert ledger.stored("update", "band-a", BASE) is not None

@@ -281,3 +281,38 @@ def test_goodbye_says_offline(hospital: Hospital) -> None:
 def put_outcome(hospital: Hospital, outcome: RoundOutcome) -> None:
     path = message_path(REGION, "ring", outcome.round_id, "outcome.json")
     hospital.coordinators.put(path, wire.encode_json(outcome))
+
+
+def test_next_round_that_cannot_be_joined_does_not_keep_this_one_from_being_offered(
+    hospital: Hospital,
+) -> None:
+    hospital.hear(open_round())
+    hospital.hospital_broker.retained.clear()
+    hospital.node.on_hospital_broker()
+    assert "7" * 64 in hospital.hear(open_round(2, base="7" * 64)).error
+    assert topics.model(REGION, HOSPITAL, BASE) in hospital.hospital_broker.retained
+
+
+def test_full_disk_is_told_and_the_node_goes_on_when_there_is_room(hospital: Hospital) -> None:
+    db = hospital.ledger._db
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    long_round = make_spec(evaluation_shapes={f"counts-{n:04d}": (1,) for n in range(2000)})
+    assert "disk is full" in hospital.hear(make_state(spec=long_round), now=1.0).error
+    db.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    status = hospital.step(now=3.0)
+    assert (status.error, status.phase) == ("", "collecting")
+
+
+def test_clock_that_is_set_back_does_not_silence_the_heartbeat(hospital: Hospital) -> None:
+    hospital.hear(open_round(), now=7200.0)
+    num = len(hospital.region_broker.sent)
+    hospital.step(now=3600.0)
+    assert len(hospital.region_broker.sent) == num + 1
+
+
+def test_round_number_far_ahead_is_joined_at_once(hospital: Hospital) -> None:
+    hospital.hear(open_round())
+    hospital.deliver("band-a")
+    status = hospital.hear(open_round(1 << 53, put_model(hospital.coordinators, 1)))
+    assert (status.round_id, hospital.fates()) == (1 << 53, {"band-a": "stale"})

@@ -109,6 +109,7 @@ def test_says_in_what_a_result_differs() -> None:
         ("update/w", np.zeros(2, np.float64)),
         ("update/extra", np.zeros(2, np.int64)),
         ("counts", np.array([-1, 0, 0, 0], np.int64)),
+        ("counts", np.array([4, 1 << 60, 3, 1], np.int64)),
         ("counts", np.zeros(3, np.int64)),
     ],
 )

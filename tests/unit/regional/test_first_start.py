@@ -72,3 +72,10 @@ def test_two_coordinators_cannot_share_a_state_directory(tmp_path: Path) -> None
         take_lock(tmp_path)
     os.close(lock)
     os.close(take_lock(tmp_path))
+
+
+def test_a_mailbox_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    config = make_config(tmp_path, mailbox=str(tmp_path / "file" / "mailbox"))
+    with pytest.raises(ConfigError, match=r"mailbox .* cannot be used"):
+        start(config, Ledger(config.ledger_path), open_store(config), now=1.0)

@@ -13,7 +13,9 @@ from regional.membership import (
     fit_hospitals,
     has_enough_devices,
     heard,
+    heard_now,
     is_awaited,
+    is_past_hope,
     is_present,
     parse_status,
     round_counts,
@@ -113,13 +115,13 @@ def test_a_hospital_that_was_never_heard_is_due_at_the_start() -> None:
     [
         ("train", 3, 3, True),
         ("train", 2, 9, False),
-        ("train", 3, 2, False),
+        ("train", 3, 2, True),
         ("train", 3, 0, True),
         ("evaluate", 0, 3, True),
         ("evaluate", 9, 2, False),
     ],
 )
-def test_no_sum_may_be_of_fewer_devices_than_allowed(
+def test_the_sum_that_a_round_is_for_needs_enough_devices(
     purpose: str, stored: int, evaluated: int, enough: bool
 ) -> None:
     status = make_status(num_stored=stored, num_evaluated=evaluated)
@@ -135,7 +137,36 @@ def test_only_ready_hospitals_fit(changes: dict[str, Any]) -> None:
     assert fit_hospitals(statuses, make_spec(), 1.0, 60.0) == ("east",)
 
 
-def test_counts_are_those_of_the_round() -> None:
-    statuses = heard(heard({}, make_status(num_invited=7), 1.0),
-                     make_status(hospital="west", round_id=3, num_invited=9), 1.0)  # fmt: skip
-    assert round_counts(statuses, 4) == {"num_invited": 7, "num_stored": 5, "num_rejected": 0}
+def test_counts_are_those_of_the_round_and_not_of_hospitals_in_another() -> None:
+    statuses = heard({}, make_status(num_invited=7, num_rejected=2), 1.0)
+    behind = make_status(hospital="west", round_id=3, num_invited=9, num_rejected=40)
+    statuses = heard(statuses, behind, 1.0)
+    assert round_counts(statuses, 4) == {"num_invited": 7, "num_stored": 5, "num_rejected": 2}
+
+
+def test_absurd_counts_are_capped_to_what_an_outcome_can_hold() -> None:
+    absurd = {"num_invited": 1 << 53, "num_stored": 1 << 53, "num_rejected": 1 << 53}
+    statuses = heard(heard({}, make_status(**absurd), 1.0),
+                     make_status(hospital="west", **absurd), 1.0)  # fmt: skip
+    assert set(round_counts(statuses, 4).values()) == {1 << 53}
+
+
+def test_a_rank_is_past_hope_once_it_was_cold_for_rejoin() -> None:
+    statuses = heard({}, make_status(rank="starting"), 1.0)
+    statuses = heard(statuses, make_status(rank="lost"), 8.0)
+    assert not is_past_hope(statuses["east"], 10.9, rejoin_s=10.0)
+    assert is_past_hope(statuses["east"], 11.0, rejoin_s=10.0)
+    statuses = heard(statuses, make_status(rank="warm"), 12.0)
+    assert not is_past_hope(statuses["east"], 99.0, rejoin_s=10.0)
+
+
+def test_a_hospital_that_is_away_is_not_judged_by_its_rank() -> None:
+    statuses = heard({}, make_status(rank="lost", online=False), 1.0)
+    assert not is_past_hope(statuses["east"], 99.0, rejoin_s=10.0)
+    assert not is_past_hope(None, 99.0, rejoin_s=10.0)
+
+
+def test_times_of_a_clock_that_was_set_begin_anew() -> None:
+    statuses = heard({}, make_status(rank="lost", online=False), 5000.0)
+    entry = heard_now(statuses, 100.0)["east"]
+    assert (entry.at, entry.away_since, entry.cold_since) == (100.0, 100.0, 100.0)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from common.ecg.beats import INPUT_SHAPES
-from common.ecg.records import Record
+from common.ecg.records import Record, read_record
 from common.errors import ContractError, SignalError
 from common.tasks.task import Examples
-from simulators.patients import load_wearer, split_last_fifth, wearer
+from simulators.patients import split_last_fifth, wearer
 from tests.real_data import mitdb_root
 
 
@@ -45,7 +45,7 @@ def test_the_last_fifth_in_time_is_held_out(num: int, num_held_out: int) -> None
     np.testing.assert_array_equal(joined, np.arange(num))
 
 
-def test_loads_a_real_wearer_by_name() -> None:
-    examples = load_wearer(mitdb_root(), "100")
+def test_a_real_record_gives_its_known_beats() -> None:
+    examples = wearer(read_record(mitdb_root(), "100"))
     assert len(examples) == 2273
     assert np.bincount(examples.labels, minlength=5).tolist() == [2239, 33, 1, 0, 0]

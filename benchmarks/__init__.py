@@ -1,0 +1,1 @@
+"""Figures of PulseRing, each measured against its peer in the same run."""

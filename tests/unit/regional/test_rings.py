@@ -1,0 +1,150 @@
+"""How rings are formed, lost, formed again and believed."""
+
+from __future__ import annotations
+
+from common.messages import RankFailure
+from regional.messages import (
+    Event,
+    RepeatStep,
+    StepRefused,
+    StepRepeated,
+    Tick,
+)
+from tests.unit.regional.builders import HOSPITALS, digest, make_config, ready, repeated
+from tests.unit.regional.world import World, num_ended
+
+
+def test_a_lost_rank_is_waited_for_and_the_next_generation_has_it_again() -> None:
+    world = World(repeat=lambda _: None)
+    world.run(lambda w: w.phase == "ring")
+    world.silent = set(HOSPITALS)
+    world.say("north", rank="lost")
+    world.send(Tick())
+    assert world.phase == "open"
+    assert world.state.min_generation == 2
+    world.say("north", rank="warm", rank_pid=101)
+    world.silent, world.repeat = set(), None
+    world.run(num_ended(1))
+    assert world.ended[0].outcome.generation == 2
+    assert set(world.ended[0].outcome.aggregates) == set(HOSPITALS)
+
+
+def test_a_rank_respawned_unseen_kills_its_generation() -> None:
+    world = World(repeat=lambda _: None)
+    world.run(lambda w: w.phase == "ring")
+    world.say("east", rank_pid=555)
+    world.send(Tick())
+    assert world.state.min_generation == 2
+
+
+def test_a_hospital_that_goes_away_is_left_out_after_rejoin() -> None:
+    world = World(config=make_config(rounds_per_day=1), repeat=lambda _: None)
+    world.run(lambda w: w.phase == "ring")
+    world.silent.add("west")
+    world.say("west", online=False)
+    gone = world.now
+    world.run(lambda w: w.phase == "ring" and w.state.min_generation == 2)
+    assert world.state.plan is not None
+    assert world.state.plan.members == ("east", "north")
+    assert world.now - gone >= 10.0
+
+
+def test_a_failure_counts_only_for_its_own_generation() -> None:
+    world = World(repeat=lambda _: None)
+    world.run(lambda w: w.phase == "ring")
+    old = RankFailure(round_id=1, generation=9, reason="old")
+    world.say("east", failure=old)
+    world.send(Tick())
+    assert world.phase == "ring"
+    world.say("east", failure=RankFailure(round_id=1, generation=1, reason="broken pipe"))
+    world.send(Tick())
+    assert world.phase == "open"
+
+
+def test_a_rank_that_never_warms_is_left_out_after_rejoin() -> None:
+    world = World(cold={"west"})
+    began = world.now
+    world.run(num_ended(1))
+    assert world.ended[0].outcome.end == "committed"
+    assert world.ended[0].outcome.reason == "without west"
+    assert 10.0 <= world.now - began < 15.0
+
+
+def test_a_rank_past_hope_neither_delays_later_rounds_nor_breaks_their_ring() -> None:
+    world = World(cold={"west"})
+    world.run(num_ended(1))
+    began = world.now
+    world.run(num_ended(2))
+    assert world.now - began < 5.0
+    assert [ended.outcome.generation for ended in world.ended] == [1, 1]
+
+
+def test_a_rank_that_warms_at_last_is_in_the_next_ring() -> None:
+    world = World(cold={"west"})
+    world.run(num_ended(1))
+    world.cold.clear()
+    world.say("west", rank="warm")
+    world.run(num_ended(2))
+    assert set(world.ended[1].outcome.aggregates) == set(HOSPITALS)
+    assert world.ended[1].outcome.generation == 2
+
+
+def test_without_a_quorum_of_warm_ranks_the_round_is_aborted_after_rejoin() -> None:
+    world = World(cold={"west", "north"})
+    began = world.now
+    world.run(num_ended(2))
+    assert {ended.outcome.end for ended in world.ended} == {"aborted"}
+    assert world.ended[0].outcome.reason == "1 of 3 hospitals had a warm rank within rejoin_s"
+    assert world.now - began >= 20.0
+
+
+def test_ranks_that_fail_in_every_ring_end_in_an_abort_with_their_reason() -> None:
+    world = World(failing=set(HOSPITALS))
+    world.run(num_ended(1))
+    assert world.ended[0].outcome.end == "aborted"
+    assert world.ended[0].outcome.reason == "3 rings died, the last one: east: broken pipe"
+    assert world.state.min_generation == 4
+
+
+def test_rings_that_keep_dying_end_in_an_abort_with_the_last_reason() -> None:
+    world = World(repeat=lambda _: None, silent=set())
+    world.run(num_ended(1))
+    assert world.ended[0].outcome.end == "aborted"
+    assert "3 rings died" in world.ended[0].outcome.reason
+    assert "not in the mailbox" in world.ended[0].outcome.reason
+
+
+def test_a_differing_digest_aborts_and_names_the_hospital() -> None:
+    world = World(odd={"north"})
+    world.run(num_ended(1))
+    assert world.ended[0].outcome.end == "aborted"
+    assert world.ended[0].outcome.reason == "digests differ: north"
+    assert world.region.progress.model.digest == digest(1)
+    assert world.state.min_generation == 2
+
+
+def test_the_coordinators_own_repeat_must_agree() -> None:
+    def other(effect: RepeatStep) -> Event:
+        return StepRepeated(repeated(effect, model_digest=digest(5)))
+
+    world = World(repeat=other)
+    world.run(num_ended(1))
+    assert world.ended[0].outcome.end == "aborted"
+    assert "the ranks' result differs: model_digest" in world.ended[0].outcome.reason
+
+
+def test_sums_that_weigh_other_than_stated_abort() -> None:
+    world = World()
+    world.run(lambda w: w.phase == "open")
+    world.silent = {"east"}
+    assert world.state.spec is not None
+    world.say("east", **{**ready("east", world.state.spec), "weight": 4})
+    world.silent = set()
+    world.run(num_ended(1))
+    assert "the sums weigh 15, the hospitals stated 14" in world.ended[0].outcome.reason
+
+
+def test_unusable_sums_abort_with_the_reason() -> None:
+    world = World(repeat=lambda _: StepRefused("not int64"))
+    world.run(num_ended(1))
+    assert world.ended[0].outcome.reason == "not int64"

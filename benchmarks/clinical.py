@@ -127,7 +127,7 @@ def summarise(runs: Sequence[Seed], task: Task, source: EcgSource) -> dict[str, 
         "runs": [_described(run) for run in runs],
         "budget": BUDGET,
         "learning": LEARNING.model_dump(exclude={"server", "seed"}),
-        "ds2_looks": _looks(runs),
+        "ds2_looks": _looks(runs) if source.kind == "mitdb" else None,
     }
 
 

@@ -39,6 +39,10 @@ def tensors_digest(tensors: Tensors) -> str:
     return sha.hexdigest()
 
 
+EMPTY_DIGEST = tensors_digest({})
+"""Of no tensors: FedAvg's server state."""
+
+
 def bytes_digest(data: bytes) -> str:
     """SHA-256 of `data` as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

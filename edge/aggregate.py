@@ -12,9 +12,7 @@ import numpy.typing as npt
 from common import fixedpoint, fold, wire
 from common.digest import tensors_digest
 from common.messages import AggregateHeader, EvaluationHeader, RoundSpec, UpdateHeader
-from edge.intake import Shapes, evaluation_shapes
-
-COUNTS = "counts"
+from common.round_sums import COUNTS, Counts, Shapes, evaluation_shapes
 
 
 @dataclass(frozen=True)
@@ -71,16 +69,14 @@ def aggregate(
         weight, num_saturated, members = sums.weight, taken.num_saturated, taken.members
     counted, num_evaluations = _fold_evaluations(spec, evaluations)
     parts |= wire.with_prefix("evaluation", counted)
-    parts[COUNTS] = np.array([weight, len(members), num_evaluations, num_saturated], np.int64)
+    counts = Counts(weight, len(members), num_evaluations, num_saturated)
+    parts[COUNTS] = counts.tensor()
     header = AggregateHeader(
         region=spec.region,
         hospital=hospital,
         round_id=spec.round_id,
         base_digest=spec.base_digest,
-        weight=weight,
-        num_updates=len(members),
-        num_evaluations=num_evaluations,
-        num_saturated=num_saturated,
+        **counts._asdict(),
     )
     return Aggregate(header, parts, tuple(sorted(members)))
 

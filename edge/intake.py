@@ -19,9 +19,9 @@ from common import fixedpoint, topics, wire
 from common.digest import bytes_digest, tensors_digest
 from common.errors import ContractError
 from common.messages import EvaluationHeader, Reason, RoundSpec, UpdateHeader
+from common.round_sums import Shapes, evaluation_shapes
 
 Subject = Literal["update", "evaluation"]
-Shapes = Mapping[str, tuple[int, ...]]
 HEADERS: Mapping[Subject, type[UpdateHeader] | type[EvaluationHeader]] = {
     "update": UpdateHeader,
     "evaluation": EvaluationHeader,
@@ -125,15 +125,6 @@ def check(received: Received, current: OpenRound) -> Reason | None:
             return Reason.WRONG_ROUND
         return _check_update(header, received.tensors, current)
     return _check_evaluation(header, received.tensors, spec)
-
-
-def evaluation_shapes(spec: RoundSpec) -> dict[str, tuple[int, ...]]:
-    """Names ``{digest}/{name}`` and shapes of a round's evaluation."""
-    return {
-        f"{digest}/{name}": tuple(shape)
-        for digest in spec.evaluate
-        for name, shape in spec.evaluation_shapes.items()
-    }
 
 
 def _check_update(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from common import wire
-from common.digest import Tensors, tensors_digest
+from common.digest import EMPTY_DIGEST, Tensors, tensors_digest
 from common.errors import ContractError
 from common.mailbox import Mailbox, message_path, write_durably
 from common.messages import ModelHeader, RoundOutcome, RoundSpec, ServerStateHeader
 
 COORDINATOR = "region"
-EMPTY_STATE = tensors_digest({})
 
 
 class Models:
@@ -27,7 +26,7 @@ class Models:
 
     def state_path(self, spec: RoundSpec) -> Path | None:
         """Where the round's server state is kept; ``None`` for an empty one."""
-        return None if spec.state_digest == EMPTY_STATE else self.path(spec.state_digest)
+        return None if spec.state_digest == EMPTY_DIGEST else self.path(spec.state_digest)
 
     def fetch(self, spec: RoundSpec) -> Tensors:
         """Make sure that all a round needs is here; return the base model's tensors.
@@ -39,7 +38,7 @@ class Models:
         """
         for digest in spec.evaluate:
             self._have(spec, digest, ModelHeader)
-        if spec.state_digest != EMPTY_STATE:
+        if spec.state_digest != EMPTY_DIGEST:
             self._have(spec, spec.state_digest, ServerStateHeader)
         return self._have(spec, spec.base_digest, ModelHeader)
 

@@ -22,6 +22,7 @@ from common.digest import Tensors, tensors_digest
 from common.errors import ContractError, PulseRingError, RingError
 from common.mailbox import MAX_FILE_BYTES, write_durably
 from common.messages import AggregateHeader, Contract, ModelHeader, ServerStateHeader
+from common.round_sums import sum_shapes
 from edge import ring_sum
 from edge.rank_protocol import Computed, Failed, Join, Joined, Stop, Warm, line, parse_command
 
@@ -64,7 +65,7 @@ def _compute(join: Join, joined: World) -> Computed:
     if (tensors_digest(base), tensors_digest(state)) != (spec.base_digest, spec.state_digest):
         raise ContractError("base model or server state are not those of the round")
     tensors = _read(join.aggregate, AggregateHeader)
-    shapes = ring_sum.sum_shapes(spec, base)
+    shapes = sum_shapes(spec, wire.shapes_of(base))
     sums = ring_sum.unflatten(joined.sum(ring_sum.flatten(tensors, shapes)), shapes)
     result = ring_sum.finish(spec, join.plan, base, state, sums)
     write_durably(Path(join.out), result.sums_file)

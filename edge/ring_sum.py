@@ -13,11 +13,9 @@ from common import fixedpoint, fold, wire
 from common.digest import Tensors, tensors_digest
 from common.errors import ContractError
 from common.messages import RankResult, RingPlan, RingSumHeader, RoundSpec
-from edge.aggregate import COUNTS
-from edge.intake import Shapes, evaluation_shapes
+from common.round_sums import COUNTS, Counts, Shapes, take_step
 
 Int64 = npt.NDArray[np.int64]
-NUM_COUNTS = 4
 
 
 @dataclass(frozen=True)
@@ -26,14 +24,6 @@ class RingResult:
 
     report: RankResult
     sums_file: bytes
-
-
-def sum_shapes(spec: RoundSpec, base: Tensors) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a round's sums, ``counts`` among them."""
-    updates = wire.shapes_of(base) if spec.purpose == "train" else {}
-    shapes = {f"update/{name}": shape for name, shape in updates.items()}
-    shapes |= {f"evaluation/{name}": shape for name, shape in evaluation_shapes(spec).items()}
-    return shapes | {COUNTS: (NUM_COUNTS,)}
 
 
 def flatten(tensors: Mapping[str, npt.NDArray[Any]], shapes: Shapes) -> Int64:
@@ -70,34 +60,26 @@ def finish(
     Raises
     ------
     ContractError
-        When the sums could have left 62 bits.
+        When the sums could have left 62 bits, or the step gives a value that is not finite.
     """
-    weight, num_updates, num_evaluations, num_saturated = (int(n) for n in sums[COUNTS])
-    fold.check_bound(weight, fixedpoint.largest(spec.fixed_point.bits))
-    model_digest, state_digest = spec.base_digest, spec.state_digest
-    if spec.purpose == "train" and weight > 0:
-        updates = fold.Sums(wire.without_prefix("update", sums), weight)
-        mean = fold.mean_update(updates, spec.fixed_point.exponents)
-        model, new_state = fold.server_step(base, state, mean, spec.server)
-        model_digest, state_digest = tensors_digest(model), tensors_digest(new_state)
+    counts = Counts.of(sums)
+    fold.check_bound(counts.weight, fixedpoint.largest(spec.fixed_point.bits))
+    step = take_step(spec, sums, base, state)
     header = RingSumHeader(
         region=spec.region,
         round_id=spec.round_id,
         generation=plan.generation,
         base_digest=spec.base_digest,
         members=plan.members,
-        weight=weight,
-        num_updates=num_updates,
-        num_evaluations=num_evaluations,
-        num_saturated=num_saturated,
+        **counts._asdict(),
     )
     report = RankResult(
         round_id=spec.round_id,
         generation=plan.generation,
         sums_digest=tensors_digest(sums),
-        model_digest=model_digest,
-        state_digest=state_digest,
-        weight=weight,
+        model_digest=tensors_digest(step.model),
+        state_digest=tensors_digest(step.state),
+        weight=counts.weight,
     )
     return RingResult(report, wire.encode(header, sums))
 

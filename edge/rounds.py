@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from common.messages import HospitalStatus, RoundSpec
-from edge.intake import OpenRound, Shapes, Subject, max_message_bytes
+from common.round_sums import Shapes
+from edge.intake import OpenRound, Subject, max_message_bytes
 
 
 @dataclass(frozen=True)

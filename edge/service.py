@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 import time
 from functools import partial
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -16,9 +13,9 @@ import structlog
 
 from common import topics, wire
 from common.digest import bytes_digest
-from common.errors import ConfigError
 from common.health import HealthServer
 from common.link import Link, Will
+from common.lock import hold
 from common.mailbox import Mailbox
 from common.messages import HospitalStatus
 from common.signing import Keyring, Signer
@@ -53,7 +50,7 @@ class Service:
 
     def __init__(self, config: EdgeConfig) -> None:
         roster = config.roster()
-        self._lock = _lock(config.state_dir)
+        self._lock = hold(config.state_dir, "edge node")
         self._inbox = Inbox()
         self._stop = Event()
         self._stepped_at = time.monotonic()
@@ -222,16 +219,3 @@ class Service:
 
 def _client_id(config: EdgeConfig, role: str) -> str:
     return f"edge-{config.region}-{config.hospital}-{role}"
-
-
-def _lock(state_dir: Path) -> int:
-    """Hold `state_dir` for this process; the system lets go of it when the process ends."""
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        handle = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as fault:
-        raise ConfigError(f"state_dir {state_dir}: another edge node is using it") from fault
-    except OSError as fault:
-        raise ConfigError(f"state_dir {state_dir}: {fault.strerror or fault}") from fault
-    return handle

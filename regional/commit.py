@@ -11,13 +11,11 @@ import numpy.typing as npt
 from common.digest import Tensors, tensors_digest
 from common.errors import ContractError
 from common.fixedpoint import Bits, next_exponents
-from common.fold import Sums, mean_update, server_step
 from common.messages import RankResult, RoundSpec
-from common.wire import shapes_of, with_prefix, without_prefix
+from common.round_sums import Counts as SumCounts
+from common.round_sums import sum_shapes, take_step
+from common.wire import shapes_of
 from regional.records import MAX_COUNT, Counts
-
-COUNTS = "counts"
-NUM_COUNTS = 4
 
 
 @dataclass(frozen=True)
@@ -74,22 +72,21 @@ def repeat_step(
         2^53, or the step gives a value that is not finite.
     """
     _check_sums(spec, sums, base)
-    weight, num_updates, num_evaluated, num_saturated = (int(n) for n in sums[COUNTS])
-    model, following, exponents = dict(base), dict(state), None
-    if spec.purpose == "train" and weight > 0:
-        mean = mean_update(Sums(without_prefix("update", sums), weight), spec.fixed_point.exponents)
-        model, following = server_step(base, state, mean, spec.server)
-        exponents = next_exponents(mean, _ceiling(spec, next_bits), next_bits)
+    counts = SumCounts.of(sums)
+    step = take_step(spec, sums, base, state)
+    exponents = None
+    if step.mean is not None:
+        exponents = next_exponents(step.mean, _ceiling(spec, next_bits), next_bits)
     return Repeated(
-        model=model,
-        state=following,
-        model_digest=tensors_digest(model),
-        state_digest=tensors_digest(following),
+        model=step.model,
+        state=step.state,
+        model_digest=tensors_digest(step.model),
+        state_digest=tensors_digest(step.state),
         sums_digest=tensors_digest(sums),
-        weight=weight,
-        num_updates=num_updates,
-        num_evaluated=num_evaluated,
-        num_saturated=num_saturated,
+        weight=counts.weight,
+        num_updates=counts.num_updates,
+        num_evaluated=counts.num_evaluations,
+        num_saturated=counts.num_saturated,
         exponents=exponents,
         evaluation={digest: _lists(spec, digest, sums) for digest in spec.evaluate},
     )
@@ -102,12 +99,7 @@ def _ceiling(spec: RoundSpec, next_bits: Bits) -> dict[str, int]:
 
 
 def _check_sums(spec: RoundSpec, sums: Tensors, base: Tensors) -> None:
-    expected: dict[str, tuple[int, ...]] = {COUNTS: (NUM_COUNTS,)}
-    if spec.purpose == "train":
-        expected |= shapes_of(with_prefix("update", base))
-    for digest in spec.evaluate:
-        for name, shape in spec.evaluation_shapes.items():
-            expected[f"evaluation/{digest}/{name}"] = tuple(shape)
+    expected = sum_shapes(spec, shapes_of(base))
     if shapes_of(sums) != expected:
         odd = sorted(set(sums) ^ set(expected)) or ["shapes differ"]
         raise ContractError(f"the ring's sums are not those of the round: {', '.join(odd[:5])}")

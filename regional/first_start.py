@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from pathlib import Path
-
 from common.errors import ConfigError
 from common.fixedpoint import first_exponents
 from common.mailbox import Mailbox
@@ -25,27 +21,6 @@ def open_store(config: RegionConfig) -> Store:
     if config.cloud_key is not None:
         keys["cloud"] = config.cloud_key
     return Store(Mailbox(config.mailbox, signer, Keyring(keys)), config.region)
-
-
-def take_lock(state_dir: Path) -> int:
-    """Make sure that one process alone uses `state_dir`; the lock ends with the descriptor.
-
-    Raises
-    ------
-    ConfigError
-        When another coordinator runs there, or the directory cannot be written.
-    """
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        handle = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as fault:
-        raise ConfigError(f"state_dir {state_dir} cannot be used: {fault.strerror}") from fault
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as fault:
-        os.close(handle)
-        raise ConfigError(f"state_dir {state_dir}: another coordinator is running there") from fault
-    return handle
 
 
 def start(config: RegionConfig, ledger: Ledger, store: Store, now: float) -> Progress:

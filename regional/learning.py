@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable
 from typing import Literal
 
+from common.digest import EMPTY_DIGEST
 from common.mailbox import message_path
 from common.messages import FixedPoint, LocalRule, RoundSpec
 from regional.config import LearningConfig, RegionConfig
-from regional.progress import EMPTY_DIGEST, Progress, Stored
+from regional.progress import Progress, Stored
 
 
 def learning_rate(learning: LearningConfig, num_trained: int) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Literal
 
-from common.digest import tensors_digest
+from common.digest import EMPTY_DIGEST
 from common.messages import RoundOutcome, RoundSpec
 from regional.config import RoundsConfig
 from regional.records import (
@@ -23,7 +23,6 @@ from regional.records import (
     Started,
 )
 
-EMPTY_DIGEST = tensors_digest({})
 Work = Literal["train", "evaluate", "seal", "close_unsealed", "wait"]
 
 

@@ -18,12 +18,13 @@ from common import topics
 from common.errors import ContractError
 from common.health import HealthServer
 from common.link import Link
+from common.lock import hold
 from common.messages import RegionState
 from common.wire import encode_json
 from regional.clock import Clock
 from regional.config import RegionConfig
 from regional.coordinator import step
-from regional.first_start import open_store, start, take_lock
+from regional.first_start import open_store, start
 from regional.hands import Hands
 from regional.ledger import Ledger
 from regional.membership import heard_now, parse_status
@@ -56,7 +57,7 @@ class Service:
 
     def __init__(self, config: RegionConfig) -> None:
         self._config = config
-        self._lock = take_lock(config.state_dir)
+        self._lock = hold(config.state_dir, "coordinator")
         self._ledger = Ledger(config.ledger_path)
         store = open_store(config)
         self._rendezvous = Rendezvous(config.rendezvous_host)

@@ -6,13 +6,13 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-from common.digest import Tensors, tensors_digest
+from common.digest import EMPTY_DIGEST, Tensors, tensors_digest
 from common.errors import ContractError
 from common.mailbox import Mailbox, message_path
 from common.messages import Contract, ModelHeader, RingSumHeader, RoundSpec, ServerStateHeader
 from common.wire import decode, encode
 from regional.learning import location
-from regional.progress import EMPTY_DIGEST, Stored
+from regional.progress import Stored
 
 Arrays = dict[str, npt.NDArray[Any]]
 MAX_TENSOR_BYTES = 64 << 20

@@ -565,7 +565,7 @@ def test_second_node_with_the_same_state_is_refused_and_a_kill_leaves_no_lock(
     played.wait_status(lambda s: s.online, "the node")
     second = run_edge("run", "--config", str(played.config()))
     assert second.returncode == 2
-    assert "another edge node is using it" in second.stderr
+    assert "another edge node is running there" in second.stderr
     played.end_node(signal.SIGKILL)
     played.heard.clear()
     played.start_node()

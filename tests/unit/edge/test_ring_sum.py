@@ -7,6 +7,8 @@ from common import fold, wire
 from common.digest import tensors_digest
 from common.errors import ContractError
 from common.messages import RingSumHeader
+from common.round_sums import sum_shapes
+from common.wire import shapes_of
 from edge import ring_sum
 from edge.aggregate import aggregate
 from tests.unit.edge.builders import (
@@ -32,7 +34,7 @@ def make_sums() -> dict[str, np.ndarray]:
 
 def test_flat_vector_comes_back_with_counts_last() -> None:
     spec, sums = make_spec(evaluate=(BASE,)), make_sums()
-    shapes = ring_sum.sum_shapes(spec, make_model())
+    shapes = sum_shapes(spec, shapes_of(make_model()))
     vector = ring_sum.flatten(sums, shapes)
     assert vector.dtype == np.int64
     assert vector[-4:].tolist() == sums["counts"].tolist()
@@ -49,7 +51,7 @@ def test_flat_vector_comes_back_with_counts_last() -> None:
     ],
 )
 def test_vector_of_another_length_or_type_is_refused(change: dict[str, np.ndarray]) -> None:
-    shapes = ring_sum.sum_shapes(make_spec(evaluate=(BASE,)), make_model())
+    shapes = sum_shapes(make_spec(evaluate=(BASE,)), shapes_of(make_model()))
     with pytest.raises(ContractError, match="not those of the round"):
         ring_sum.flatten(make_sums() | change, shapes)
 

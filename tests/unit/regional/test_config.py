@@ -76,9 +76,16 @@ def test_production_names_all_that_it_needs(toml: Path) -> None:
         assert needed in fault.value.message
 
 
-def test_production_starts_with_all_of_it(toml: Path) -> None:
-    needed = ["rounds.quorum=3", "rounds.min_devices=5", "broker=mqtts://broker:8883"]
-    assert RegionConfig.load(toml, ["profile=production", *needed]).profile == "production"
+def test_production_does_not_start_on_a_broker_that_proves_nobody(toml: Path) -> None:
+    needed = ("rounds.quorum=3", "rounds.min_devices=5", "broker=mqtts://127.0.0.1:8883")
+    with pytest.raises(ConfigError, match="client certificate"):
+        RegionConfig.load(toml, ["profile=production", *needed])
+
+
+@pytest.mark.parametrize("clip_norm", ["0", "nan", "1e-20", "1e20"])
+def test_clip_norm_is_one_that_exponents_can_serve(toml: Path, clip_norm: str) -> None:
+    with pytest.raises(ConfigError, match=r"learning\.clip_norm"):
+        RegionConfig.load(toml, [f"learning.clip_norm={clip_norm}"])
 
 
 def test_without_a_number_of_days_no_day_is_the_last() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 
 from common.errors import ConfigError
 from regional.config import RegionConfig
-from regional.first_start import open_store, start, take_lock
+from regional.first_start import open_store, start
 from regional.ledger import Ledger
 from regional.progress import Stored
 
@@ -64,14 +63,6 @@ def test_a_new_ledger_beside_an_old_mailbox_is_refused(tmp_path: Path) -> None:
     open_store(config).put_model({}, "dummy", made_by_round=3)
     with pytest.raises(ConfigError, match="ledger"):
         start(config, Ledger(config.ledger_path), open_store(config), now=1.0)
-
-
-def test_two_coordinators_cannot_share_a_state_directory(tmp_path: Path) -> None:
-    lock = take_lock(tmp_path)
-    with pytest.raises(ConfigError, match="another coordinator"):
-        take_lock(tmp_path)
-    os.close(lock)
-    os.close(take_lock(tmp_path))
 
 
 def test_a_mailbox_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,91 @@
+"""A round's sums: how aggregates and ring sums are laid out, and the step they lead to.
+
+Tensors are int64: ``update/{name}`` for each tensor of the base model (only when the round
+trains), ``evaluation/{digest}/{name}`` for each evaluated model, and ``counts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from common.digest import Tensors
+from common.fold import Sums, mean_update, server_step
+from common.messages import RoundSpec
+from common.wire import without_prefix
+
+COUNTS = "counts"
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Counts(NamedTuple):
+    """What ``counts`` holds, in this order."""
+
+    weight: int
+    num_updates: int
+    num_evaluations: int
+    num_saturated: int
+
+    @classmethod
+    def of(cls, sums: Tensors) -> Counts:
+        """Read them from a round's sums."""
+        return cls(*(int(number) for number in sums[COUNTS]))
+
+    def tensor(self) -> npt.NDArray[np.int64]:
+        """Shape (4,), int64."""
+        return np.array(self, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a round's sums lead; `mean` is the mean update, None when nothing was trained."""
+
+    model: dict[str, npt.NDArray[Any]]
+    state: dict[str, npt.NDArray[Any]]
+    mean: dict[str, npt.NDArray[np.float64]] | None
+
+
+def sum_shapes(spec: RoundSpec, base: Shapes) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a round's sums.
+
+    Parameters
+    ----------
+    base : mapping of str to tuple of int
+        Of the base model.
+    """
+    updates = base if spec.purpose == "train" else {}
+    return (
+        {f"update/{name}": tuple(shape) for name, shape in updates.items()}
+        | {f"evaluation/{name}": shape for name, shape in evaluation_shapes(spec).items()}
+        | {COUNTS: (len(Counts._fields),)}
+    )
+
+
+def evaluation_shapes(spec: RoundSpec) -> dict[str, tuple[int, ...]]:
+    """``{digest}/{name}`` to shape, for each model that the round evaluates."""
+    return {
+        f"{digest}/{name}": tuple(shape)
+        for digest in spec.evaluate
+        for name, shape in spec.evaluation_shapes.items()
+    }
+
+
+def take_step(spec: RoundSpec, sums: Tensors, base: Tensors, state: Tensors) -> Step:
+    """The server step of a round; without training or weight, model and state stay as they are.
+
+    Raises
+    ------
+    ContractError
+        When the sums do not fit the base, or the step gives a value that is not finite.
+    """
+    weight = Counts.of(sums).weight
+    if spec.purpose != "train" or weight == 0:
+        return Step(dict(base), dict(state), None)
+    updates = {name: np.asarray(t) for name, t in without_prefix("update", sums).items()}
+    mean = mean_update(Sums(updates, weight), spec.fixed_point.exponents)
+    model, following = server_step(base, state, mean, spec.server)
+    return Step(dict(model), following, mean)

@@ -1,0 +1,50 @@
+"""The layout of a round's sums, and the step they lead to, against plain numpy."""
+
+import numpy as np
+import pytest
+
+from common.digest import tensors_digest
+from common.round_sums import Counts, sum_shapes, take_step
+from tests.builders.rounds import BASE, make_spec
+
+MODEL = {"w": np.array([1.0, 2.0], np.float32)}
+
+
+def make_sums(weight: int = 2) -> dict[str, np.ndarray]:
+    return {
+        "update/w": np.array([1 << 14, -(1 << 15)], np.int64),
+        "counts": Counts(weight, 2, 2, 0).tensor(),
+    }
+
+
+def test_training_round_sums_updates_evaluations_and_counts() -> None:
+    spec = make_spec(evaluate=(BASE,), evaluation_shapes={"confusion": (2, 2)})
+    assert sum_shapes(spec, {"w": (2,)}) == {
+        "update/w": (2,),
+        f"evaluation/{BASE}/confusion": (2, 2),
+        "counts": (4,),
+    }
+
+
+def test_evaluation_round_sums_no_updates() -> None:
+    assert sum_shapes(make_spec(purpose="evaluate"), {"w": (2,)}) == {"counts": (4,)}
+
+
+def test_step_adds_the_mean_update() -> None:
+    step = take_step(make_spec(), make_sums(), MODEL, {})
+    assert step.mean is not None
+    assert step.mean["w"].tolist() == [0.5, -1.0]
+    assert step.model["w"].tolist() == [1.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "weight"), [("evaluate", 2), ("train", 0)], ids=["evaluation", "no weight"]
+)
+def test_without_training_or_weight_the_model_stays(purpose: str, weight: int) -> None:
+    step = take_step(make_spec(purpose=purpose), make_sums(weight), MODEL, {})
+    assert step.mean is None
+    assert tensors_digest(step.model) == tensors_digest(MODEL)
+
+
+def test_counts_come_back_as_they_went() -> None:
+    assert Counts.of({"counts": Counts(4, 3, 2, 1).tensor()}) == Counts(4, 3, 2, 1)

@@ -115,7 +115,7 @@ def demo(
             data_source=source.kind,
             seed=seed,
             workers=workers,
-            learning=_learning(algorithm, weighting),
+            learning=_learning(algorithm, weighting) | {"lr_rounds": sum(rounds_per_day)},
             rounds={"rounds_per_day": rounds_per_day, "num_days": len(rounds_per_day), "quorum": 2},
             seal={"wait_for_release_s": 300.0},
             broker_kind="auto" if "://" in broker else broker,
@@ -141,7 +141,7 @@ def _run(region: LocalRegion, source: EcgSource, *, leave: bool) -> dict[str, An
         summary = summarise(
             region.rounds(),
             story.releases,
-            region.stop_fleet()["traffic"],
+            region.stop_fleet(),
             source.kind,
             time.monotonic() - story.started_at,
         )
@@ -194,7 +194,7 @@ def _observe(story: Story) -> None:
     rows = rows_of(region.rounds())
     for row in rows[len(scene.rows) :]:
         _tell_round(story, row)
-    scene.rows = rows
+    scene.rows = rows or scene.rows
 
 
 def _tell_round(story: Story, row: RoundRow) -> None:

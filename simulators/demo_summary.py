@@ -31,7 +31,7 @@ def summarise(
     decisions : mapping of int to mapping
         What ``python -m cloud daily --json`` said of each day.
     traffic : mapping
-        The fleet's report.
+        The fleet's report, empty when it left none.
     data_source : str
         ``mitdb`` or ``synthetic``.
     seconds : float
@@ -60,7 +60,7 @@ def release_name(decision: Mapping[str, Any]) -> str | None:
 
 def bytes_per_round(traffic: Mapping[str, Any], rounds: set[int]) -> dict[str, Any]:
     """Median over `rounds` of the mean bytes that a wristband sent and received in one."""
-    counted = [r for r in traffic["rounds"] if r["round_id"] in rounds]
+    counted = [r for r in traffic.get("rounds", ()) if r["round_id"] in rounds]
     if not counted:
         return {}
     return {

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from common.errors import PulseRingError
 
@@ -42,7 +43,7 @@ class Managed:
     def start(self) -> None:
         """Start it, its log appended to; it dies with this process."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("ab") as log, (self.output_path or self.log_path).open("ab") as out:
+        with self.log_path.open("ab") as log, self._output() as out:
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
@@ -54,6 +55,9 @@ class Managed:
             )
         self.starts += 1
         self.started_at = time.monotonic()
+
+    def _output(self) -> IO[bytes]:
+        return self.output_path.open("wb") if self.output_path else self.log_path.open("ab")
 
     def tail(self, num_lines: int = 8) -> str:
         """The end of its log."""
@@ -139,7 +143,7 @@ class Supervisor:
         if managed.process and managed.pid:
             managed.process.send_signal(number)
             if number in (signal.SIGKILL, signal.SIGTERM):
-                managed.process.wait(timeout=STOP_TIMEOUT_S)
+                _end(managed.process, STOP_TIMEOUT_S)
 
     def release(self, name: str) -> None:
         """Start a held process again."""
@@ -153,11 +157,7 @@ class Supervisor:
             process.terminate()
         deadline = time.monotonic() + STOP_TIMEOUT_S
         for process in running:
-            try:
-                process.wait(timeout=max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process, max(0.1, deadline - time.monotonic()))
 
 
 def how_it_ended(code: int) -> str:
@@ -174,6 +174,15 @@ def one_thread(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """A child's environment: ours, numeric libraries on one thread each."""
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
     return dict(os.environ if environment is None else environment) | threads
+
+
+def _end(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Wait for a process that was told to end, and kill it when it does not."""
+    try:
+        process.wait(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _die_with_parent() -> None:

@@ -10,7 +10,7 @@ export VENV
 .PHONY: help setup setup-dev demo test test-slow lint format doctor data clean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 setup: ## set up .venv (torch, Horovod, everything pinned)
 	@scripts/setup.sh

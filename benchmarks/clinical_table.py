@@ -71,7 +71,7 @@ def shown(figure: Spread, *, signed: bool = False) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold underline", pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, header_style="bold underline", pad_edge=False, padding=(0, 1, 0, 0))
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left")
     return table

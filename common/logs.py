@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Literal
 
 import structlog
@@ -38,9 +39,19 @@ def set_up(level: str = "info", form: LogFormat = "console", **bound: str) -> No
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: _Stderr(),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
+
+
+class _Stderr:
+    """Writes to stderr as it is at that moment; a log that nobody takes stops no service."""
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 -- this is the log
+
+    log = debug = info = warn = warning = error = critical = fatal = exception = msg

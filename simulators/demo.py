@@ -59,7 +59,7 @@ class Story:
         seconds = time.monotonic() - self.started_at
         self.scene.events.append(f"{seconds:6.1f} s  {event}")
         if not console.is_terminal:
-            console.print(self.scene.events[-1], highlight=False)
+            console.print(self.scene.events[-1], highlight=False, soft_wrap=True)
 
 
 def demo(
@@ -271,7 +271,7 @@ def _open_source(data: Path | None, *, offline: bool, synthetic: bool) -> EcgSou
     from common.ecg.sources import synthetic_source
 
     if synthetic:
-        return synthetic_source(reason="--synthetic was given.")
+        return synthetic_source(reason="--synthetic was given. ")
     root = data_root(data, os.environ)
     in_cache = root == cache_root(os.environ) / "data"
     if in_cache and not offline and not has_mitdb(root):

@@ -49,7 +49,7 @@ class DemoRun:
     def command(self) -> list[str]:
         """The command line."""
         own = ["--exit", "--seed", str(self.seed), "--port", "0"]
-        where = ["--root", str(self.root), "--json", str(self.summary)]
+        where = ["--root", str(self.root), "--summary", str(self.summary)]
         return python_module("simulators", "demo", *own, *where, *self.arguments)
 
 

@@ -13,6 +13,15 @@ from common.mailbox import write_durably
 from common.messages import SealedHeader
 from common.notice import MEANING_OF_N, NOTICE
 
+PURPOSE = (
+    "Made for research: it gives each beat of one ECG lead (MLII) a label, N (not ectopic), "
+    "S (supraventricular ectopic), V (ventricular ectopic), F (fusion) or Q (unclassifiable). "
+    "It names no rhythm."
+)
+FIGURES = (
+    "Se: share of a class's beats that were found. +P: share of the beats with this label that are "
+    "right. F1: their harmonic mean. FPR: share of the other beats that got this label. –: undefined."
+)
 LIMITS = (
     "Simulated wristbands have expert labels; real ones do not.",
     "MIT-BIH's lead MLII is not the lead I of a wrist.",
@@ -40,6 +49,7 @@ def card(release: Release, sealed: SealedHeader) -> dict[str, Any]:
         "privacy": sealed.privacy.model_dump(mode="json", exclude={"schema_version"}),
         "wristbands": dict(release.metrics),
         "report": release.report,
+        "purpose": PURPOSE if release.task == "beats" else "",
         "limits": list(LIMITS) if release.task == "beats" else [],
     }
 
@@ -51,6 +61,7 @@ def markdown(document: Mapping[str, Any]) -> str:
     sections = [
         f"# {release['name']}\n\n> {document['notice']}",
         document["meaning_of_classes"],
+        _in_short(document),
         "## Model\n\n" + _items(_model(release, made)),
         "## Provenance\n\n" + _items(_provenance(provenance)),
         f"## Privacy\n\n{document['privacy']['statement']}",
@@ -60,6 +71,35 @@ def markdown(document: Mapping[str, Any]) -> str:
         _limits(document["limits"]),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _in_short(document: Mapping[str, Any]) -> str:
+    """What a clinician reads first; empty for tasks that are not about beats."""
+    if not document["purpose"]:
+        return ""
+    lines = [
+        document["purpose"],
+        "Released: every rule below holds, on the wristbands' own held-out beats.",
+    ]
+    report = document["report"]
+    if report is not None:
+        synthetic = report["source"] == "synthetic"
+        lines.append(report["notice"] if synthetic else _on_strangers(report))
+    return "## In short\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _on_strangers(report: Mapping[str, Any]) -> str:
+    found = [
+        f"of {name} ectopic beats it found {_percent(figures['sensitivity'])}, and "
+        f"{_percent(figures['positive_predictivity'])} of those that it called so were"
+        for name, label in (("ventricular", "V"), ("supraventricular", "S"))
+        for figures in [report["figures"]["classes"][label]]
+    ]
+    without = _number(report["figures"]["classes"]["S"]["f1_without_232"])
+    return (
+        f"On patients that no wristband wore ({report['notice'].rstrip('.')}): {'; '.join(found)} "
+        f"(S F1 without record 232: {without})."
+    )
 
 
 def _limits(limits: Sequence[str]) -> str:
@@ -98,6 +138,7 @@ def _wristbands(metrics: Mapping[str, Any]) -> str:
     parts = [_figures("Sealed model", metrics["candidate"])]
     if metrics["in_service"]:
         parts.append(_figures("Model in service, same examples", metrics["in_service"]))
+    parts.append(FIGURES)
     parts.append("\n".join(f"- {c['rule']}: {c['sentence']}" for c in metrics["checks"]))
     return "\n\n".join(parts)
 
@@ -129,7 +170,7 @@ def _report(report: Mapping[str, Any] | None) -> str:
             f"macro-F1 {_number(report['without_202']['macro_f1_nsv'])}.",
             _class_table(figures["classes"]),
             _table(
-                ("EC57 counting rules", "Se", "+P", "FPR"),
+                ("EC57 rules (VEB: V; SVEB: S)", "Se", "+P", "FPR"),
                 [
                     (title, *(_number(figures[key][name]) for name in _EC57))
                     for title, key in (
@@ -173,6 +214,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def _items(pairs: Iterable[tuple[str, object]]) -> str:
     return "\n".join(f"- {key}: {value}" for key, value in pairs)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
 
 
 def _number(value: float | None) -> str:

@@ -63,7 +63,7 @@ class CloudConfig(ProcessConfig):
     limits: ApiLimits = ApiLimits()
     gate: GateRules = GateRules()
     promotion: Literal["automatic", "by_person"] = "automatic"
-    profile: Literal["development", "production"] = "development"
+    profile: Literal["demo", "production"] = "demo"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: LogFormat = "console"
 

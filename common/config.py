@@ -111,11 +111,23 @@ def _toml_value(text: str) -> Any:  # noqa: ANN401 -- a TOML value is any of its
         return text
 
 
+def _in_words(kind: str, message: str) -> str:
+    match kind:
+        case "extra_forbidden":
+            return "unknown key"
+        case "missing":
+            return "is missing"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "should be a table"
+        case _:
+            return message.removeprefix("Value error, ")
+
+
 def _named(fault: ValidationError) -> str:
     parts = []
     for error in fault.errors(include_url=False, include_input=False):
         key = ".".join(str(part) for part in error["loc"]) or "(whole)"
-        message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"]
+        message = _in_words(error["type"], error["msg"])
         parts.append(f"{key}: {message}")
     return "; ".join(parts)
 

@@ -48,7 +48,9 @@ class HealthServer:
             self._server = _QuietServer((host, port), handler)
         except (OSError, UnicodeError) as fault:  # the latter of a name that is no host's
             why = getattr(fault, "strerror", None) or fault
-            raise ConfigError(f"health_listen = {listen!r}: {why}") from fault
+            raise ConfigError(
+                f"health_listen = {listen!r}: {why}; choose another with --set health_listen=HOST:PORT"
+            ) from fault
         self._server.daemon_threads = True
         self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)
 

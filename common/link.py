@@ -105,6 +105,7 @@ class Link:
     ) -> None:
         self._address = BrokerAddress.parse(url)
         self._subscriptions = list(subscriptions)
+        self._told_unreachable = False
         self._said_everything = on_connect
         self._received = on_message
         self._client = mqtt.Client(
@@ -116,6 +117,7 @@ class Link:
         self._client.max_queued_messages_set(MAX_QUEUED)
         self._client.reconnect_delay_set(min_delay=1, max_delay=15)
         self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         if self._address.username:
@@ -175,8 +177,14 @@ class Link:
             return
         if self._subscriptions:
             client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in self._subscriptions])
+        self._told_unreachable = False
         log.info("broker_connected", host=self._address.host, port=self._address.port)
         self._said_everything()
+
+    def _on_connect_fail(self, _client: mqtt.Client, _userdata: object) -> None:
+        if not self._told_unreachable:
+            self._told_unreachable = True
+            log.warning("broker_unreachable", host=self._address.host, port=self._address.port)
 
     def _on_disconnect(
         self,

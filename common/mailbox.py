@@ -63,6 +63,8 @@ class Mailbox:
         self._local = "file" in (
             (self._fs.protocol,) if isinstance(self._fs.protocol, str) else self._fs.protocol
         )
+        if self._local and self._fs.exists(self._root) and not self._fs.isdir(self._root):
+            raise ConfigError(f"mailbox {url!r} is a file: name a directory")
         self._signer = signer
         self._trusted = trusted
 

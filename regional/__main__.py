@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import sys
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from common.errors import PulseRingError
+from common.command import (
+    Commands,
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    epilog,
+    load,
+    print_json,
+    print_rows,
+)
 from common.logs import set_up
 from regional.config import RegionConfig
 from regional.ledger import read_records
@@ -24,22 +26,16 @@ from regional.reports import progress_report, round_reports, seal_reports
 
 app = typer.Typer(
     name="regional",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    epilog=epilog(
+        "python -m regional run --config deploy/local/region.toml",
+        "python -m regional rounds --config deploy/local/region.toml",
+    ),
     help="The coordinator of a region: opens rounds, plans rings, commits, seals a model a day.",
 )
-
-ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", help="TOML file, such as deploy/local/region.toml.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Lay key=value over the file, such as rounds.quorum=2."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
 
 ROUND_COLUMNS = (
     "round_id",
@@ -57,13 +53,18 @@ ROUND_COLUMNS = (
 )
 
 
-@app.command()
-def run(config: ConfigOption, overrides: SetOption = None) -> None:
+@app.command(
+    epilog=epilog(
+        "python -m regional run --config region.toml -s rounds.num_days=2", keys=RegionConfig
+    )
+)
+def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
     """Coordinate the region until SIGTERM or Ctrl-C.
 
-    Example: `python -m regional run --config region.toml --set rounds.num_days=2`
+    /healthz, /metrics, /status, /rounds and /seals answer at health_listen;
+    logs go to stderr.
     """
-    settings = RegionConfig.load(config, overrides or ())
+    settings = load(RegionConfig, config, overrides)
     set_up(settings.log_level, settings.log_format, tier="regional", region=settings.region)
     # Horovod is imported here, so that help and reports answer at once.
     from regional.service import Service
@@ -74,71 +75,56 @@ def run(config: ConfigOption, overrides: SetOption = None) -> None:
     service.run()
 
 
-@app.command()
-def rounds(config: ConfigOption, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """List the ended rounds of a running or stopped coordinator.
-
-    Example: `python -m regional rounds --config region.toml --json`
-    """
+@app.command(epilog=epilog("python -m regional rounds --config region.toml --json"))
+def rounds(
+    config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """List the ended rounds of a running or stopped coordinator."""
     reports = round_reports(_records(config, overrides))
-    _print(reports, ROUND_COLUMNS, as_json)
+    if as_json:
+        print_json(reports)
+    else:
+        print_rows(reports, ROUND_COLUMNS, "no round has ended yet")
 
 
-@app.command()
-def status(config: ConfigOption, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+@app.command(epilog=epilog("python -m regional status --config region.toml"))
+def status(
+    config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False
+) -> None:
     """Say how the region stands according to its ledger.
 
-    Example: `python -m regional status --config region.toml`
+    What only a running coordinator knows, such as each hospital's last
+    status, it answers at /status of its health_listen.
     """
     records = _records(config, overrides)
     report = progress_report(replay(records), records)
-    rows = [
-        {"what": key, "value": len(value) if isinstance(value, list) else value}
-        for key, value in report.items()
-    ]
-    _print(report if as_json else rows, ("what", "value"), as_json)
+    if as_json:
+        print_json(report)
+        return
+    values = {**report, "dead_rings": len(report["dead_rings"])}
+    rows = [{"what": key, "value": value} for key, value in values.items()]
+    print_rows(rows, ("what", "value"), "")
 
 
-@app.command()
-def seals(config: ConfigOption, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """List the sealed days and what the cloud decided.
-
-    Example: `python -m regional seals --config region.toml`
-    """
+@app.command(epilog=epilog("python -m regional seals --config region.toml --json"))
+def seals(
+    config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """List the sealed days and what the cloud decided."""
     reports = seal_reports(_records(config, overrides))
-    for report in reports if not as_json else ():
-        report["sealed_at"] = datetime.fromtimestamp(report["sealed_at"], UTC).isoformat(" ")[:19]
+    if as_json:
+        print_json(reports)
+        return
+    for report in reports:
         decision = report["decision"] or {"decision": "none yet", "release": ""}
         report["decision"] = f"{decision['decision']} {decision['release']}".strip()
-    _print(reports, ("day", "model_digest", "sealed_at", "reason", "decision"), as_json)
+    columns = ("day", "model_digest", "sealed_at", "reason", "decision")
+    print_rows(reports, columns, "no day is sealed yet")
 
 
-def _records(config: Path, overrides: list[str] | None) -> list[Record]:
-    return read_records(RegionConfig.load(config, overrides or ()).ledger_path)
-
-
-def _print(report: Any, columns: tuple[str, ...], as_json: bool) -> None:  # noqa: ANN401
-    if as_json:
-        typer.echo(json.dumps(report, indent=2))
-        return
-    table = Table(*columns)
-    for row in report:
-        table.add_row(*(_cell(row[column]) for column in columns))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-def _cell(value: Any) -> str:  # noqa: ANN401
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def main(command: Callable[[], None] = app) -> None:
-    """Run a command; an expected fault is one line and an exit code."""
-    try:
-        command()
-    except PulseRingError as fault:
-        typer.echo(f"regional: {fault.message}", err=True)
-        raise SystemExit(fault.exit_code) from fault
+def _records(config: Path | None, overrides: list[str] | None) -> list[Record]:
+    return read_records(load(RegionConfig, config, overrides).ledger_path)
 
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -15,6 +15,7 @@ from common.wire import encode_json
 from regional.records import Record, key_of
 
 _RECORD: TypeAdapter[Record] = TypeAdapter(Record)
+SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -47,7 +48,11 @@ class Ledger:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version not in (0, SCHEMA_VERSION):
+                raise ConfigError(f"{path} has version {version}, this program {SCHEMA_VERSION}")
             self._db.executescript(_SCHEMA)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         except (OSError, sqlite3.Error) as fault:
             raise ConfigError(f"ledger {path} cannot be opened: {fault}") from fault
 

@@ -321,9 +321,11 @@ def report(findings: Iterable[Finding], as_json: bool) -> int:
 def main() -> int:
     """Parse the command line and report."""
     parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n")[0],
-        epilog="Exit codes: 0 nothing fails, 1 something FAILs, 2 usage.  "
-        "Examples: python3 scripts/doctor.py; python3 scripts/doctor.py --json",
+        description=(__doc__ or "").partition("\n")[0]
+        + "\nLooks at Python, compiler, torch, Horovod, ONNX, broker, data, ports, disk and memory.",
+        epilog="Example: python3 scripts/doctor.py --json\n"
+        "Exit codes: 0 nothing fails, 1 something FAILs, 2 bad usage.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="report as one JSON object")
     parser.add_argument(

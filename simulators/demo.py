@@ -70,9 +70,11 @@ def demo(
         Path | None,
         typer.Option(help="Folder that holds mitdb/; else PULSERING_DATA, else the cache."),
     ] = None,
-    offline: Annotated[bool, typer.Option(help="Do not try to download MIT-BIH.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not try to download MIT-BIH.")
+    ] = False,
     synthetic: Annotated[
-        bool, typer.Option(help="Use synthetic ECG even where MIT-BIH is.")
+        bool, typer.Option("--synthetic", help="Use synthetic ECG even where MIT-BIH is.")
     ] = False,
     days: Annotated[str, typer.Option(help="Rounds of each day, such as 8,4.")] = "8,4",
     seed: Annotated[int, typer.Option(help="The same seed gives the same model.", min=0)] = 0,
@@ -90,13 +92,11 @@ def demo(
         Path, typer.Option(help="Folder for state, logs and the model pool; emptied.")
     ] = Path("var/demo"),
     workers: Annotated[int, typer.Option(help="Processes that train wristbands.", min=1)] = 2,
-    summary_json: Annotated[
-        Path | None, typer.Option("--json", help="Write the summary to this file as JSON too.")
+    summary_file: Annotated[
+        Path | None, typer.Option("--summary", help="Write the summary to this file as JSON too.")
     ] = None,
 ) -> None:
     """Run a whole region on this machine, on real ECG.
-
-    Examples: `python -m simulators demo --exit`, `python -m simulators demo --days 2,1 --synthetic`
 
     Kill any process it started (`pkill -9 -f 'edge run.*north'`) and watch nothing get lost.
     """
@@ -124,8 +124,8 @@ def demo(
         )
         _greet(source, plan)
         summary = _run(LocalRegion(plan), source, leave=exit_)
-        if summary_json:
-            summary_json.write_text(json.dumps(summary, indent=2) + "\n")
+        if summary_file:
+            summary_file.write_text(json.dumps(summary, indent=2) + "\n")
 
 
 def _learning(algorithm: str, weighting: str) -> dict[str, Any]:

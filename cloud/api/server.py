@@ -63,7 +63,8 @@ def bind(listen: str) -> socket.socket:
     except OSError as fault:
         reason = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else str(fault)
         raise ConfigError(
-            f"listen = {listen!r}: {reason}; choose another", listen=listen
+            f"listen = {listen!r}: {reason}; choose another with --set listen=HOST:PORT",
+            listen=listen,
         ) from fault
 
 

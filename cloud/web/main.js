@@ -3,6 +3,7 @@
 import { analyze, getExample, listExamples } from "./api.js";
 import { readStrip } from "./reader.js";
 import { showBeats, showFacts, showLegend, showWarning, element } from "./report.js";
+import { clock } from "./paper.js";
 import { View } from "./view.js";
 
 const at = (id) => document.getElementById(id);
@@ -37,6 +38,7 @@ function show(request, answer, source, name) {
   at("report").hidden = false;
   showFacts(at("facts"), answer, source);
   showWarning(at("warning"), answer);
+  at("scale-lead").textContent = `Lead ${answer.lead}.`;
   view.show({ ...answer, ecg_mv: request.ecg_mv, duration_s: answer.analyzed_s });
   listBeats();
   say(`${name}: ${answer.beats_note || `${answer.beats.length} beats.`}`);
@@ -50,10 +52,10 @@ function listBeats() {
 }
 
 function openExample(name) {
-  return open(name, async () => {
+  return open(at("example").selectedOptions[0].textContent, async () => {
     const example = await getExample(name, at("example-seconds").value, at("example-start").value);
     const { ecg_mv, fs_hz, lead } = example;
-    return { request: { ecg_mv, fs_hz, lead }, source: `${example.source}, from ${example.start_s.toFixed(0)} s` };
+    return { request: { ecg_mv, fs_hz, lead }, source: `${example.source}, from ${clock(example.start_s)}` };
   });
 }
 
@@ -93,7 +95,9 @@ async function start() {
   const asked = new URLSearchParams(location.search);
   if (asked.has("seconds")) at("example-seconds").value = asked.get("seconds");
   if (asked.has("start_s")) at("example-start").value = asked.get("start_s");
-  if (examples.includes(asked.get("example"))) at("example").value = asked.get("example");
+  const wanted = asked.get("example");
+  if (wanted && !examples.includes(wanted)) return say(`There is no example “${wanted}” here; choose one above.`, true);
+  if (wanted) at("example").value = wanted;
   await openExample(at("example").value);
 }
 

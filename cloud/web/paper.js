@@ -46,6 +46,7 @@ export function drawPage(canvas, strip, plan, fromS) {
     drawRow(pen, strip, plan, fromS + row * plan.secondsPerRow);
     pen.restore();
   }
+  drawScale(pen, plan, height);
 }
 
 // All readable voltages where they fit; else without the rarest 0.4 %, which is cut off.
@@ -98,6 +99,13 @@ function drawRow(pen, strip, plan, fromS) {
   drawUnreadable(pen, strip.unreadable, fromS, toS, x, plan);
   drawTimes(pen, fromS, toS, x, plan);
   for (const beat of between(strip.beats, fromS, toS)) drawBeat(pen, beat, x(beat.time_s));
+}
+
+// On the paper itself, so that a print or a screenshot tells it too.
+function drawScale(pen, plan, height) {
+  const text = `${MM_PER_S} mm/s  ${MM_PER_MV} mm/mV`;
+  pen.font = "11px system-ui, sans-serif";
+  drawTag(pen, text, plan.width - pen.measureText(text).width - 9, height - 17);
 }
 
 // 1 mV high, 0.2 s wide.

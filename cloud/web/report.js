@@ -15,18 +15,20 @@ export function element(tag, text = "", attributes = {}) {
 export function showFacts(into, answer, source) {
   const { release } = answer;
   const rate = answer.heart_rate_bpm;
-  const released = fact("Release", release.name, `day ${release.day}, trained on: ${release.trained_on}`, true);
+  const released = fact("Release", release.name, `day ${release.day}, trained on: ${release.trained_on}`, "wide");
   released.querySelector("p").append(" ", element("a", "card", { href: `/v1/releases/${release.name}/card` }));
   released.append(element("code", `model ${release.model_digest.slice(0, 16)}…`, { title: release.model_digest }));
   into.replaceChildren(
     rate === null
       ? fact("Heart rate", "cannot be told", "too few readable beats")
       : fact("Heart rate", `${Math.round(rate)} /min`, "from the median RR interval"),
-    fact("Beats", countsText(answer), `${answer.num_unreadable_beats} more in seconds that cannot be read`),
+    fact("Beats", countsText(answer), answer.num_unreadable_beats
+      ? `${answer.num_unreadable_beats} more in seconds that cannot be read`
+      : "none in seconds that cannot be read"),
     fact("Readable", percent(answer.readable_fraction), `of ${clock(answer.analyzed_s)} analysed`),
     fact("Lead", answer.lead, answer.lead_validated ? "the lead of training" : "NOT validated"),
     released,
-    ...(source ? [fact("Source", source, answer.start ?? "", true)] : []),
+    ...(source ? [fact("Source", source, answer.start ?? "", "source")] : []),
   );
 }
 
@@ -53,8 +55,8 @@ export function showBeats(into, beats, all, lookAt) {
   return Math.max(0, listed.length - MAX_ROWS);
 }
 
-function fact(title, value, note, wide = false) {
-  const made = element("div", "", { class: wide ? "fact wide" : "fact" });
+function fact(title, value, note, kind = "") {
+  const made = element("div", "", { class: `fact ${kind}`.trim() });
   made.append(element("h3", title), element("p", value), element("small", note));
   return made;
 }
@@ -78,7 +80,7 @@ function beatRow(beat, lookAt) {
   const cell = element("td");
   cell.append(time);
   const others = Object.entries(beat.probabilities).filter(([label]) => label !== beat.label)
-    .map(([label, share]) => `${label} ${percent(share)}`).join(" · ");
+    .map(([label, share]) => `${label} ${percent(share)}`.replaceAll(" ", "\u00a0")).join(" · ");
   row.append(cell,
     element("td", `${letterOf(beat)}${beat.readable ? "" : ` (${beat.label})`}`, { class: "label" }),
     element("td", percent(beat.probability)),

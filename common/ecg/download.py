@@ -65,7 +65,7 @@ def main(
 
     Running it again fetches only what is missing or damaged.
 
-    Exit codes: 0 done, 1 failed (network, sums, disk), 2 usage.
+    Exit codes: 0 done, 1 failed (network, sums, disk), 2 bad usage or configuration.
     """
     root = data_root(data, os.environ)
     try:

@@ -27,7 +27,14 @@ def demo(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[
     inherited = {k: v for k, v in os.environ.items() if k not in ("PULSERING_DATA", "COLUMNS")}
     command = [sys.executable, "-m", "simulators", "demo", "--exit", "--port", "0"]
     return subprocess.Popen(
-        [*command, "--root", str(folder / "demo"), "--json", str(folder / "out.json"), *arguments],
+        [
+            *command,
+            "--root",
+            str(folder / "demo"),
+            "--summary",
+            str(folder / "out.json"),
+            *arguments,
+        ],
         cwd=ROOT,
         env=inherited | {"COLUMNS": "200", "PULSERING_CACHE": str(folder)} | environment,
         stdout=subprocess.PIPE,

@@ -101,6 +101,25 @@ def test_an_example_is_drawn_and_says_that_it_is_synthetic(page: Page) -> None:
     assert page.locator("#paper").evaluate(COUNT_DARK) > 2000
 
 
+def test_states_speed_gain_and_lead(page: Page) -> None:
+    scale = page.locator("#scale")
+    expect(scale).to_contain_text("25 mm/s, 10 mm/mV")
+    open_strip(page, lead="I")
+    expect(scale).to_contain_text("Lead I.")
+
+
+def test_never_says_normal_or_sinus(page: Page) -> None:
+    page.locator("#all-beats").check()
+    said = page.locator("body").inner_text().lower()
+    assert not re.search(r"\b(normal|sinus)\b", said)
+
+
+def test_an_example_that_is_not_there_gets_a_sentence(page: Page, api: ApiProcess) -> None:
+    page.goto(f"{api.url}/?example=nobody")
+    expect(page.locator("#status.fault")).to_contain_text("There is no example “nobody”")
+    expect(page.locator("#report")).to_be_hidden()
+
+
 def test_a_file_is_analyzed_drawn_and_listed(page: Page) -> None:
     open_strip(page)
     expect(page.locator("#status")).to_have_text(re.compile(r"strip\.json: \d+ beats\."))

@@ -153,5 +153,5 @@ def test_a_faulty_start_is_one_line_and_code_2(tmp_path: Path, override: str, na
         )
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("regional: ")
+    assert line.startswith("error: ")
     assert named in line

@@ -85,6 +85,18 @@ def test_synthetic_figures_claim_nothing_clinical(report: dict[str, Any]) -> Non
     assert "MIT-BIH Arrhythmia Database" not in text
 
 
+def test_card_begins_with_what_it_is_for_and_how_often_it_is_right(report: dict[str, Any]) -> None:
+    real = {**report, "source": "mitdb", "notice": "MIT-BIH Arrhythmia Database, DS2."}
+    text = told(real)
+    assert text.index("## In short") < text.index("## Model")
+    assert "of ventricular ectopic beats it found" in text
+    assert "S F1 without record 232" in text
+
+
+def test_card_tells_no_rate_of_synthetic_beats_in_short(report: dict[str, Any]) -> None:
+    assert "ectopic beats it found" not in told(report)
+
+
 def test_card_says_report_only_and_counts_the_looks(report: dict[str, Any]) -> None:
     text = told(report)
     assert "Report only: scored after the decision, which never saw it." in text

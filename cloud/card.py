@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cloud.inference.provenance import is_synthetic
 from cloud.release import Release
 from common.mailbox import write_durably
 from common.messages import SealedHeader
-from common.notice import MEANING_OF_N, NOTICE
+from common.notice import MEANING_OF_N, NOTICE, SYNTHETIC_NOTICE
 
 PURPOSE = (
     "Made for research: it gives each beat of one ECG lead (MLII) a label, N (not ectopic), "
@@ -20,12 +21,16 @@ PURPOSE = (
 )
 FIGURES = (
     "Se: share of a class's beats that were found. +P: share of the beats with this label that are "
-    "right. F1: their harmonic mean. FPR: share of the other beats that got this label. –: undefined."
+    "right. F1: their harmonic mean. FPR: share of the other beats that got this label. Accuracy: "
+    "share of all beats, of every class. –: undefined."
 )
 LIMITS = (
     "Simulated wristbands have expert labels; real ones do not.",
     "MIT-BIH's lead MLII is not the lead I of a wrist.",
     "The wristbands' evaluation is on later beats of the wearers that it was trained on.",
+    "A beat's inputs look ahead: filter, template and rhythm are taken from up to 225 beats before "
+    "and after it, never from their labels. So the training beats next to the held-out ones have "
+    "seen the ECG of these, and figures are those of recorded ECG, not of a live display.",
     "Electrode motion, the worst noise of a wrist, is in none of the data.",
 )
 
@@ -81,6 +86,9 @@ def _in_short(document: Mapping[str, Any]) -> str:
         document["purpose"],
         "Released: every rule below holds, on the wristbands' own held-out beats.",
     ]
+    stated = document["provenance"]["data_source"]
+    if is_synthetic(stated):
+        lines.append(f"Trained and evaluated by wristbands on {stated}. {SYNTHETIC_NOTICE}")
     report = document["report"]
     if report is not None:
         synthetic = report["source"] == "synthetic"

@@ -26,7 +26,7 @@ from cloud.verify import SEALED_BY, Envelope, check_sealed, read_sealed
 from common.ecg.sources import open_source
 from common.errors import ContractError, ParityError, PulseRingError
 from common.mailbox import Mailbox, message_path
-from common.messages import ReleaseHeader
+from common.messages import ReleaseHeader, SealedHeader
 from common.signing import PUBLIC_NAME, Keyring, Signer
 from common.tasks.task import Parameters
 from common.wire import decode, encode
@@ -142,10 +142,12 @@ class DailyJob:
             built, onnx_bytes = build_release(sealed, judgement.to_dict(), self._now())
         except (ContractError, ParityError) as fault:
             return self._refuse(envelope, refusal("export", fault.message))
+        warning = _comparison_warning(sealed.header, self._registry.current(built.region))
         release = self._publish(built, onnx_bytes, envelope)
         self._tell(envelope, judgement.decision, release.name, sealed.parameters)
         result = _result(envelope, "released", judgement.decision.rule)
-        return replace(result, release=release, checks=judgement.decision.checks)
+        checks = judgement.decision.checks
+        return replace(result, release=release, checks=checks, warning=warning)
 
     def _publish(self, built: Release, onnx_bytes: bytes, envelope: Envelope) -> Release:
         """Register, write the card and, where that is automatic, put into service."""
@@ -189,10 +191,10 @@ class DailyJob:
         try:
             report = self._report(release, envelope)
         except PulseRingError as fault:
-            return replace(result, warning=f"no report: {fault.message}")
+            return _warned(result, f"no report: {fault.message}")
         release = self._registry.add_report(release.name, report)
         write_card(self._registry.folder(release.name), release, envelope.header)
-        return replace(result, release=release, warning=_parity_warning(report))
+        return _warned(replace(result, release=release), _parity_warning(report))
 
     def _report(self, release: Release, envelope: Envelope) -> dict[str, Any]:
         source = open_source(self._data)
@@ -235,6 +237,18 @@ def _alone(state_dir: Path) -> Iterator[None]:
         except BlockingIOError as fault:
             raise PulseRingError(f"another daily job is at work in {state_dir}") from fault
         yield
+
+
+def _comparison_warning(header: SealedHeader, current: Release | None) -> str:
+    """Say so when the region compared with another model than the one that is replaced."""
+    expected = (header.in_service_digest, header.model_digest)
+    if current is None or current.day > header.day or current.model_digest in expected:
+        return ""
+    return f"{current.name} was in service, and no wristband evaluated it beside this model"
+
+
+def _warned(result: DayResult, warning: str) -> DayResult:
+    return replace(result, warning="; ".join(filter(None, (result.warning, warning))))
 
 
 def _parity_warning(report: Mapping[str, Any]) -> str:

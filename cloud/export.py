@@ -80,6 +80,7 @@ def build_release(
         size_bytes=len(onnx_bytes),
         parity=parity,
         created_at=now,
+        data_source=header.data_source,
         metrics=metrics,
     )
     return release, onnx_bytes

@@ -12,7 +12,8 @@ from math import prod
 import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no types
-from onnx import ModelProto, TypeProto, ValueInfoProto, shape_inference
+from onnx import ModelProto, TensorProto, TypeProto, ValueInfoProto, shape_inference
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from cloud.pool_files import MAX_MODEL_BYTES
 from cloud.registry import Registry
@@ -31,6 +32,16 @@ Max MaxPool Min Mul Neg Pow Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum 
 Shape Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where
 """
 OPERATORS = frozenset(_ALLOWED.split())
+
+# They have no class in common below Exception.
+_RUNTIME_FAULTS = (
+    runtime_errors.Fail,
+    runtime_errors.InvalidArgument,
+    runtime_errors.InvalidGraph,
+    runtime_errors.InvalidProtobuf,
+    runtime_errors.NotImplemented,
+    runtime_errors.RuntimeException,
+)
 
 
 def check_graph(
@@ -78,12 +89,22 @@ def check_graph(
 
 
 def make_session(onnx_bytes: bytes) -> onnxruntime.InferenceSession:
-    """Open a checked graph on one thread of the CPU: the service runs many requests beside it."""
+    """Open a checked graph on one thread of the CPU: the service runs many requests beside it.
+
+    Raises
+    ------
+    ContractError
+        When this onnxruntime cannot run the graph.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
+    except _RUNTIME_FAULTS as fault:
+        reason = str(fault).splitlines()[0][:200]
+        raise ContractError(f"onnxruntime cannot open the ONNX file: {reason}") from fault
 
 
 def open_session(registry: Registry, release: Release) -> onnxruntime.InferenceSession:
@@ -108,11 +129,16 @@ def _check_operators(model: ModelProto) -> None:
         raise ContractError(f"operators that are not allowed: {', '.join(foreign) or 'functions'}")
     if any(a.HasField("g") or a.graphs for n in graph.node for a in n.attribute):
         raise ContractError("the ONNX file has a graph inside a node")
-    if graph.sparse_initializer or any(t.external_data for t in graph.initializer):
+    tensors = [*graph.initializer, *(a.t for n in graph.node for a in n.attribute)]
+    if graph.sparse_initializer or any(_is_external(tensor) for tensor in tensors):
         raise ContractError("the ONNX file has external or sparse tensors")
-    for tensor in graph.initializer:
+    for tensor in tensors:
         if min(tensor.dims, default=1) < 0 or prod(tensor.dims) > MAX_MODEL_BYTES:
             raise ContractError(f"tensor {tensor.name[:80]!r} in the ONNX file is too large")
+
+
+def _is_external(tensor: TensorProto) -> bool:
+    return bool(tensor.external_data) or tensor.data_location == TensorProto.EXTERNAL
 
 
 def _check_shapes(model: ModelProto) -> None:

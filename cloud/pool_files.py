@@ -47,7 +47,10 @@ def release_folder(pool_dir: Path, name: str) -> Path:
 
 
 def write_release(pool_dir: Path, release: Release, onnx: bytes, signer: Signer) -> None:
-    """Write a release's signed files so that after a crash its folder is whole or absent."""
+    """Write a release's signed files so that after a crash its folder is whole or absent.
+
+    A folder that is there stays as it is.
+    """
     folder = release_folder(pool_dir, release.name)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -59,7 +62,13 @@ def write_release(pool_dir: Path, release: Release, onnx: bytes, signer: Signer)
     write_durably(partial / MODEL, onnx)
     write_durably(partial / RELEASE, document)
     write_durably(partial / SIGNATURE, json.dumps(signature, sort_keys=True).encode())
-    partial.rename(folder)
+    try:
+        partial.rename(folder)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        if not folder.is_dir():
+            raise
+        # another process was first, which is as good: readers check what lies there
     _sync(pool_dir)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 from sqlalchemy import create_engine, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.orm import Session
@@ -211,10 +211,11 @@ def open_registry(config: CloudConfig) -> Registry:
 
 def _release(row: ReleaseRow, current: CurrentRow | None) -> Release:
     in_service = current is not None and current.name == row.name
-    return Release.model_validate(
-        {
-            **row.document,
-            "status": "current" if in_service else "in_pool",
-            "report": row.report,
-        }
-    )
+    status = "current" if in_service else "in_pool"
+    try:
+        return Release.model_validate({**row.document, "status": status, "report": row.report})
+    except (ValidationError, TypeError) as fault:
+        raise ContractError(
+            f"the database of the pool does not describe a release under {row.name!r}",
+            release=row.name,
+        ) from fault

@@ -31,6 +31,8 @@ class Release(BaseModel):
         SHA-256 of the bytes of the sealed message.
     parity : float
         Largest absolute difference of a score between onnxruntime and torch.
+    data_source : str
+        What the region states about the ECG that it learned from.
     metrics : dict
         Evaluation summed over the region's wristbands; what the decision stands on.
     report : dict or None
@@ -52,6 +54,7 @@ class Release(BaseModel):
     size_bytes: PositiveInt
     parity: FiniteFloat
     created_at: Timestamp
+    data_source: Annotated[str, StringConstraints(max_length=200)] = "unstated"
     metrics: dict[str, JsonValue]
     status: Literal["current", "in_pool"] = "in_pool"
     report: dict[str, JsonValue] | None = None

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cloud.api.answers import AnalyzeAnswer, answer
-from cloud.api.bodies import Body, read_body
+from cloud.api.bodies import Body, read_body, slot
 from cloud.api.errors import ApiError, no_release
 from cloud.api.limits import ApiLimits
 from cloud.api.observe import Metrics
@@ -55,19 +55,13 @@ def analyze_routes(models: ModelsInService, limits: ApiLimits, metrics: Metrics)
     )
     async def analyze_strip(request: Request) -> Response:
         """Find and classify the beats of one strip: JSON, or raw little-endian float32 in mV."""
-        try:
-            slots.acquire_nowait()
-        except anyio.WouldBlock as fault:
-            raise ApiError(429, "busy", "Too many analyses at once; try again.") from fault
-        try:
+        with slot(slots):
             kind = _content_type(request)
             body = await _body(request, kind, limits)
             headers = request.headers if kind == RAW else None
             payload, analyzed_s = await anyio.to_thread.run_sync(
                 _analyzed, models, body, headers, limiter=threads
             )
-        finally:
-            slots.release()
         metrics.analyzed_seconds.inc(analyzed_s)
         return Response(payload, media_type=JSON)
 

@@ -104,13 +104,14 @@ def answer(analysis: Analysis, facts: StripFacts, model: ServedModel) -> bytes:
 
 def release_name(model: ServedModel) -> dict[str, object]:
     """Write a `ReleaseName`."""
-    release, synthetic = model.release, is_synthetic(model.trained_on)
+    release, stated = model.release, model.release.data_source
+    synthetic = is_synthetic(stated)
     return {
         "name": release.name,
         "day": release.day,
         "task": release.task,
         "model_digest": release.model_digest,
-        "trained_on": f"{model.trained_on}. {SYNTHETIC_NOTICE}" if synthetic else model.trained_on,
+        "trained_on": f"{stated}. {SYNTHETIC_NOTICE}" if synthetic else stated,
         "synthetic": synthetic,
     }
 

@@ -49,6 +49,7 @@ def create_app(models: ModelsInService, examples: Examples, limits: ApiLimits) -
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # its redirect would go to whatever host the client names
     )
     metrics = Metrics()
     app.include_router(analyze_routes(models, limits, metrics))

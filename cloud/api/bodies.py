@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import anyio
 from starlette.requests import Request
 
@@ -32,7 +35,7 @@ async def read_body(
     if request.headers.get("content-encoding", "identity") != "identity":
         raise ApiError(415, "content_encoding", "Send the body without Content-Encoding.")
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > max_mib * MIB:
+    if _is_beyond(length, max_mib * MIB):
         raise too_large
     body = bytearray()
     try:
@@ -45,3 +48,30 @@ async def read_body(
         message = f"The body did not arrive within {timeout_s:g} s."
         raise ApiError(408, "body_timeout", message) from fault
     return body
+
+
+@contextmanager
+def slot(slots: anyio.Semaphore) -> Iterator[None]:
+    """Hold one of `slots` while a body is read and answered, so that memory stays bounded.
+
+    Raises
+    ------
+    ApiError
+        429 when all of them are taken.
+    """
+    try:
+        slots.acquire_nowait()
+    except anyio.WouldBlock as fault:
+        raise ApiError(429, "busy", "Too many analyses at once; try again.") from fault
+    try:
+        yield
+    finally:
+        slots.release()
+
+
+def _is_beyond(stated: str, limit: int) -> bool:
+    """Whether a stated length is a number above `limit`; ``int`` refuses very long numbers."""
+    if not (stated.isascii() and stated.isdigit()):
+        return False
+    digits = stated.lstrip("0")
+    return len(digits) > len(str(limit)) or int(digits or "0") > limit

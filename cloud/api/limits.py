@@ -13,7 +13,8 @@ class ApiLimits(BaseModel):
     """Limits of the API, checked before anything is parsed.
 
     `json_mib` holds an hour at 360 Hz with every digit of float64, `raw_mib` 24 h at 360 Hz as
-    float32.  More than `max_analyses` at once are turned away, so that memory stays bounded.
+    float32.  More than `max_analyses` at once are turned away, so that memory stays bounded; the
+    raw model's inferences have as many places of their own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from cloud.api.bodies import Body, read_body
+from cloud.api.bodies import Body, read_body, slot
 from cloud.api.errors import ApiError
 from cloud.api.limits import ApiLimits
 from cloud.api.tensors import HEADER_LENGTH, Encoded, decode, encode
@@ -26,6 +27,7 @@ MODEL, VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
 def oip_routes(models: ModelsInService, limits: ApiLimits, server_version: str) -> APIRouter:
     """Routes of the protocol; a version is the name of a release or its day."""
     router = APIRouter(tags=["Open Inference Protocol v2"])
+    slots = anyio.Semaphore(limits.max_analyses)
 
     @router.get("/v2")
     async def server() -> Response:
@@ -65,9 +67,12 @@ def oip_routes(models: ModelsInService, limits: ApiLimits, server_version: str) 
     async def infer(request: Request, model: str, version: str = "") -> Response:
         """Scores for a batch, JSON or binary tensors."""
         served = await anyio.to_thread.run_sync(_find, models, model, version)
-        body = await read_body(request, limits.infer_mib, limits.read_timeout_s, "Split the batch.")
         length = request.headers.get(HEADER_LENGTH)
-        encoded = await anyio.to_thread.run_sync(_infer, served, body, length)
+        with slot(slots):
+            body = await read_body(
+                request, limits.infer_mib, limits.read_timeout_s, "Split the batch."
+            )
+            encoded = await anyio.to_thread.run_sync(_infer, served, body, length)
         if encoded.header_length is None:
             return Response(encoded.body, media_type=JSON)
         headers = {HEADER_LENGTH: str(encoded.header_length)}

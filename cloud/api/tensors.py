@@ -23,6 +23,8 @@ from cloud.inference.model import TensorSpec
 DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "INT32": "<i4"}
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_TENSORS = 64
+MAX_BRACKETS = 250_000  # 60 bytes or more each once parsed; a nested batch has 3 a beat
+MAX_QUOTES = 20_000
 
 Size = Annotated[int, Field(ge=0, le=1 << 31)]
 Arrays = dict[str, NDArray[Any]]
@@ -156,6 +158,8 @@ def _checked_length(stated: str | None, total: int) -> int:
 
 
 def _request(header: Body) -> InferRequest:
+    if header.count(b"[") + header.count(b"{") > MAX_BRACKETS or header.count(b'"') > MAX_QUOTES:
+        raise _bad("too many lists, objects or strings; write data flat or send it as binary")
     try:
         parsed: JsonValue = orjson.loads(header)
         return InferRequest.model_validate(parsed)

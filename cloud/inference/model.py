@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.inference.provenance import UNSTATED
 from cloud.release import Release
 from common.errors import ContractError
 
@@ -59,13 +58,10 @@ class ServedModel:
         Its entry in the model pool.
     session : OnnxSession
         Takes arrays whose first axis is the batch; its first output is the scores (B, C).
-    trained_on : str
-        What is said about the ECG that it learned from.
     """
 
-    def __init__(self, release: Release, session: OnnxSession, trained_on: str = UNSTATED) -> None:
+    def __init__(self, release: Release, session: OnnxSession) -> None:
         self.release = release
-        self.trained_on = trained_on
         self.inputs = tuple(_spec(node) for node in session.get_inputs())
         self.outputs = tuple(_spec(node) for node in session.get_outputs())
         self._session = session

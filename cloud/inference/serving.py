@@ -13,7 +13,6 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud.inference.model import OnnxSession, ServedModel
-from cloud.inference.provenance import trained_on
 from cloud.release import Release
 from common.errors import PulseRingError
 
@@ -102,6 +101,7 @@ class ModelsInService:
             release = self.pool.current(self.region)
             served = self._current.release.name if self._current else None
             if release is None or release.name == served:
+                self.refusal = ""  # the pool answers again, or the refused release was taken back
                 return
             self._current = self._open(release)
         except (PulseRingError, SQLAlchemyError) as fault:
@@ -111,8 +111,7 @@ class ModelsInService:
         log.info("model_in_service", release=release.name, model_digest=release.model_digest)
 
     def _open(self, release: Release) -> ServedModel:
-        session = self._opened(release)
-        return ServedModel(release, session, trained_on(self.pool.folder(release.name)))
+        return ServedModel(release, self._opened(release))
 
     def _refuse(self, reason: str) -> None:
         if reason != self.refusal:

@@ -102,9 +102,10 @@ def _checked_peaks(r_idx: NDArray[np.int64], num_samples: int) -> NDArray[np.int
     peaks = np.asarray(r_idx)
     if peaks.ndim != 1 or (len(peaks) and not np.issubdtype(peaks.dtype, np.integer)):
         raise SignalError("R peaks must be a series of sample positions")
+    peaks = peaks.astype(np.int64)  # differences of unsigned positions would wrap
     if len(peaks) and (peaks[0] < 0 or peaks[-1] >= num_samples or (np.diff(peaks) <= 0).any()):
         raise SignalError("R peaks must rise and lie within the ECG")
-    return peaks.astype(np.int64)
+    return peaks
 
 
 def _windows(ecg_mv: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:

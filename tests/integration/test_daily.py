@@ -40,6 +40,7 @@ def test_sealed_model_becomes_the_release_in_service(site: Site) -> None:
     assert result.decision == "released"
     current = pool(site).current("county")
     assert current is not None
+    assert current.data_source == "dummy"
     assert current.name == f"county-d0001-{tensors_digest(GOOD)[:8]}"
     assert pool(site).verify(current.name) == current
 
@@ -229,6 +230,24 @@ def test_older_day_does_not_replace_a_newer_release(site: Site) -> None:
     current = pool(site).current("county")
     assert current is not None
     assert current.day == 2
+
+
+def test_says_when_the_model_it_replaces_was_not_evaluated_beside_it(site: Site) -> None:
+    site.seal()
+    first = site.run().release
+    assert first
+    site.seal(changed(bias=np.full(2, 0.5, np.float32)), day=2)
+    assert f"{first.name} was in service" in site.run(day=2).warning
+
+
+def test_says_nothing_when_it_was(site: Site) -> None:
+    site.seal()
+    first = site.run().release
+    assert first
+    other, counts = changed(bias=np.full(2, 0.5, np.float32)), make_counts()
+    site.seal(other, counts, counts, day=2, in_service_digest=first.model_digest)
+    result = site.run(day=2)
+    assert (result.decision, result.warning) == ("released", "")
 
 
 def test_promotion_by_person_waits_for_one(site: Site) -> None:

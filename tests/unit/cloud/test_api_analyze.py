@@ -113,10 +113,12 @@ def test_raw_float32_gives_the_same_beats_as_json() -> None:
     assert raw["counts"] == as_json["counts"]
 
 
-def test_says_that_the_model_learned_from_synthetic_ecg(tmp_path: Path) -> None:
-    release = make_release()
+def test_says_that_the_model_learned_from_synthetic_ecg_whatever_its_unsigned_card_says(
+    tmp_path: Path,
+) -> None:
+    release = make_release(data_source="synthetic")
     (tmp_path / release.name).mkdir()
-    card = {"provenance": {"data_source": "synthetic"}}
+    card = {"provenance": {"data_source": "mitdb"}}
     (tmp_path / release.name / "card.json").write_text(json.dumps(card))
     client = Client(make_app(FakePool([release], tmp_path)))
     answer = client.post(URL, json=strip_json()).json()
@@ -237,6 +239,18 @@ def test_refuses_a_body_over_the_limit_and_names_it() -> None:
     response = post(b" " * ((1 << 20) + 1), JSON, json_mib=1)
     assert refusal(response)[:2] == (413, "body_too_large")
     assert "1 MiB" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("length", [b"9" * 5000, b"99999999999"])
+def test_refuses_a_stated_length_over_the_limit(length: bytes) -> None:
+    response = post(b"", JSON | {"Content-Length": length.decode()})
+    assert refusal(response)[:2] == (413, "body_too_large")
+
+
+def test_a_stated_length_that_is_no_number_is_not_believed() -> None:
+    body = strip_json()
+    response = Client(make_app()).post(URL, json=body, headers={"Content-Length": b"\xb2"})
+    assert response.status_code == 200
 
 
 def test_refuses_a_body_without_length_once_it_is_over_the_limit() -> None:

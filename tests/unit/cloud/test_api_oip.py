@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
-from httpx import Response
+from httpx import ASGITransport, AsyncClient, Response
 
 from cloud.api.tensors import HEADER_LENGTH
 from common.ecg.beats import INPUT_SHAPES
@@ -167,6 +169,33 @@ def test_an_empty_batch_gives_no_scores() -> None:
 )
 def test_refuses_a_tensor_that_does_not_fit(changes: dict[str, Any], part: str) -> None:
     assert part in message(post(infer_json(**changes)))
+
+
+@pytest.mark.parametrize("item", [b"[],", b"{},", b'"ab",'])
+def test_refuses_json_that_would_fill_the_memory_before_parsing_it(item: bytes) -> None:
+    body = b'{"inputs": [' + item * 260_000 + b"0]}"
+    response = Client(make_app()).post(INFER, content=body)
+    assert "too many" in message(response)
+
+
+def test_turns_away_more_inferences_than_allowed() -> None:
+    async def both() -> tuple[int, int]:
+        begun, sent = asyncio.Event(), asyncio.Event()
+
+        async def held() -> AsyncIterator[bytes]:
+            begun.set()
+            await sent.wait()
+            yield json.dumps(infer_json()).encode()
+
+        transport = ASGITransport(make_app(max_analyses=1))
+        async with AsyncClient(transport=transport, base_url="http://api") as client:
+            first = asyncio.create_task(client.post(INFER, content=held()))
+            await begun.wait()
+            second = await client.post(INFER, json=infer_json())
+            sent.set()
+            return (await first).status_code, second.status_code
+
+    assert asyncio.run(both()) == (200, 429)
 
 
 def test_refuses_inputs_of_different_batches() -> None:

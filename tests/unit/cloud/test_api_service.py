@@ -23,6 +23,10 @@ def client(pool: FakePool | None = None) -> Client:
     return Client(make_app(pool))
 
 
+def test_redirects_nobody_to_a_host_that_the_client_names() -> None:
+    assert client().get("http://elsewhere.example/v1/releases/").status_code == 404
+
+
 def refuse_day_1(release: Release) -> OnnxSession:
     if release.day == 1:
         raise ContractError("the signature of day 1 does not fit")

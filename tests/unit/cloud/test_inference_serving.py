@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 from sqlalchemy.exc import OperationalError
 
@@ -27,11 +24,21 @@ class Opener:
         return open_small_model(release)
 
 
-class UnreachablePool(FakePool):
-    """A pool whose database went away."""
+class FlakyPool(FakePool):
+    """A pool whose database goes away while `is_gone`."""
+
+    is_gone = False
 
     def current(self, region: str) -> Release | None:
-        raise OperationalError("select", {}, OSError("gone"))
+        if self.is_gone:
+            raise OperationalError("select", {}, OSError("gone"))
+        return super().current(region)
+
+
+class UnreachablePool(FlakyPool):
+    """A pool whose database went away."""
+
+    is_gone = True
 
 
 def served_name(models: ModelsInService) -> str | None:
@@ -80,6 +87,31 @@ def test_an_unreachable_database_is_a_refusal_not_a_fault() -> None:
     assert "gone" in models.refusal
 
 
+def test_forgets_the_refusal_once_the_database_answers_again() -> None:
+    pool = FlakyPool([make_release()])
+    models = make_models(pool)
+    models.current()
+    pool.is_gone = True
+    assert served_name(models) == make_release().name
+    assert "gone" in models.refusal
+    pool.is_gone = False
+    assert served_name(models) == make_release().name
+    assert models.refusal == ""
+
+
+def test_forgets_the_refusal_once_the_refused_release_is_taken_back() -> None:
+    first, second = make_release(day=1), make_release(day=2)
+    pool, opener = FakePool([first]), Opener()
+    opener.bad.add(second.name)
+    models = ModelsInService(pool, REGION, opener, refresh_s=0)
+    models.current()
+    pool.put(second)
+    models.current()
+    pool.in_service = first.name
+    assert served_name(models) == first.name
+    assert models.refusal == ""
+
+
 def test_asks_the_pool_once_within_the_refresh_time() -> None:
     now = [0.0]
     pool = FakePool([make_release()])
@@ -124,25 +156,3 @@ def test_keeps_few_older_releases_open() -> None:
     assert opener.opened.count(make_release(day=1).name) == 2
     models.get(str(MAX_OTHERS + 1))
     assert opener.opened.count(make_release(day=MAX_OTHERS + 1).name) == 1
-
-
-@pytest.mark.parametrize(
-    ("card", "statement"),
-    [
-        (json.dumps({"provenance": {"data_source": "MIT-BIH DS1"}}), "MIT-BIH DS1"),
-        ("{", "unstated"),
-        ("[]", "unstated"),
-        (json.dumps({"provenance": {"data_source": 3}}), "unstated"),
-        (None, "unstated"),
-    ],
-)
-def test_says_what_the_release_learned_from(
-    tmp_path: Path, card: str | None, statement: str
-) -> None:
-    release = make_release()
-    (tmp_path / release.name).mkdir()
-    if card is not None:
-        (tmp_path / release.name / "card.json").write_text(card)
-    served = make_models(FakePool([release], tmp_path)).current()
-    assert served
-    assert served.trained_on == statement

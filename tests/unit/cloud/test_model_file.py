@@ -114,6 +114,30 @@ def test_refuses_tensors_that_are_not_in_the_file(tensor: TensorProto) -> None:
         check(make_model([node], [tensor]))
 
 
+@pytest.mark.parametrize("location", ["weights", "/etc/passwd", "../weights"])
+def test_refuses_constants_that_are_not_in_the_file(location: str) -> None:
+    tensor = external()
+    tensor.external_data[0].value = location
+    nodes = [
+        helper.make_node("Constant", [], ["far"], value=tensor),
+        helper.make_node("Add", ["features", "far"], ["scores"]),
+    ]
+    with pytest.raises(ContractError, match="external"):
+        check(make_model(nodes))
+
+
+def test_a_graph_that_onnxruntime_cannot_run_is_a_contract_error() -> None:
+    nodes = [
+        helper.make_node("Cast", ["features"], ["half"], to=TensorProto.BFLOAT16),
+        helper.make_node("Erf", ["half"], ["erf"]),
+        helper.make_node("Cast", ["erf"], ["scores"], to=TensorProto.FLOAT),
+    ]
+    onnx_bytes = make_model(nodes)
+    check(onnx_bytes)
+    with pytest.raises(ContractError, match="onnxruntime cannot open"):
+        make_session(onnx_bytes)
+
+
 def test_refuses_another_opset() -> None:
     with pytest.raises(ContractError, match="opset 18"):
         check(make_model(opset=17))

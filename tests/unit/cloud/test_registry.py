@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
+from cloud.pool_files import read_release, write_release
 from cloud.registry import Registry
 from cloud.release import Release, release_name
 from common.digest import bytes_digest
@@ -179,3 +180,22 @@ def test_database_that_broke_is_told_in_a_sentence(tmp_path: Path, registry: Reg
         connection.execute(text("drop table releases"))
     with pytest.raises(PulseRingError, match="database of the pool"):
         registry.releases()
+
+
+def test_a_row_that_describes_no_release_is_told_in_a_sentence(
+    tmp_path: Path, registry: Registry, signer: Signer
+) -> None:
+    release = registry.register(make_release(), ONNX, signer)
+    with create_engine(f"sqlite:///{tmp_path / 'pool.sqlite'}").begin() as connection:
+        connection.execute(text("update releases set document = '{}'"))
+    with pytest.raises(ContractError, match=release.name):
+        registry.releases()
+
+
+def test_a_second_writer_leaves_the_files_of_the_first(tmp_path: Path, signer: Signer) -> None:
+    first, second = make_release(), make_release(created_at=9.0)
+    for release in (first, second):
+        write_release(tmp_path / "pool", release, ONNX, signer)
+    trusted = Keyring({"cloud": tmp_path / "keys" / "signing.pub"})
+    assert read_release(tmp_path / "pool", first.name, trusted) == (first, ONNX)
+    assert [path.name for path in (tmp_path / "pool").iterdir()] == [first.name]

@@ -115,3 +115,18 @@ def test_card_never_says_normal(report: dict[str, Any]) -> None:
 
 def test_card_without_a_report_says_so() -> None:
     assert "None was made." in told(None)
+
+
+def test_card_of_a_model_trained_on_synthetic_ecg_says_so_first_even_with_a_real_report(
+    report: dict[str, Any],
+) -> None:
+    real = {**report, "source": "mitdb", "notice": "MIT-BIH Arrhythmia Database, DS2."}
+    header = make_header(PARAMS, task="beats", data_source="Synthetic ECG, seed 0")
+    for shown in (real, None):
+        text = markdown(card(make_release(shown), header))
+        assert "None of them is clinical." in text[: text.index("## Model")]
+
+
+def test_card_says_that_inputs_look_ahead_and_what_accuracy_is_of() -> None:
+    assert "A beat's inputs look ahead" in told(None)
+    assert "Accuracy: share of all beats, of every class." in told(None)

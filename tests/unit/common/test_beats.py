@@ -118,6 +118,11 @@ def test_refuses_peaks_that_do_not_lie_in_the_strip(r_idx: list[float]) -> None:
         prepare(strip(regular(12), 10), FS_HZ, np.array(r_idx))
 
 
+def test_refuses_falling_peaks_of_unsigned_type() -> None:
+    with pytest.raises(SignalError, match="R peaks"):
+        prepare(strip(regular(12), 10), FS_HZ, np.array([9, 4], np.uint64))
+
+
 def test_marks_beats_in_unreadable_seconds() -> None:
     ecg_mv = strip(regular(40), 33)
     ecg_mv[10 * FS_HZ : 15 * FS_HZ] += np.random.default_rng(0).normal(0, 0.5, 5 * FS_HZ)

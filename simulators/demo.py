@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -328,16 +327,3 @@ def _own_folder(root: Path) -> Iterator[None]:
             elif entry != marker:
                 entry.unlink()
         yield
-
-
-def main() -> None:
-    """Run the demo; a user's mistake is one sentence on stderr."""
-    try:
-        typer.run(demo)
-    except PulseRingError as fault:
-        console.print(f"error: {fault.message}", style="red", highlight=False)
-        sys.exit(fault.exit_code)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import wfdb
 
 from common.ecg.records import DS1, DS2, PACED, read_record
 from common.errors import ContractError, SignalError
+from tests.real_data import mitdb_root
 
 FS_HZ = 360
 NUM_SAMPLES = 3600
@@ -145,7 +145,6 @@ def test_splits_are_disjoint_and_hold_no_paced_record() -> None:
     assert not set(PACED) & set(DS1 + DS2)
 
 
-@pytest.mark.skipif("PULSERING_DATA" not in os.environ, reason="PULSERING_DATA names no MIT-BIH")
 @pytest.mark.parametrize(
     ("names", "counts"),
     [
@@ -156,6 +155,6 @@ def test_splits_are_disjoint_and_hold_no_paced_record() -> None:
 )
 def test_beats_of_mitbih_count_as_published(names: tuple[str, ...], counts: dict[str, int]) -> None:
     aami = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
-    root = Path(os.environ["PULSERING_DATA"])
+    root = mitdb_root()
     symbols = [code for name in names for code in read_record(root, name).symbols]
     assert {label: sum(s in codes for s in symbols) for label, codes in aami.items()} == counts

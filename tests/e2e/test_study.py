@@ -1,0 +1,62 @@
+"""The in-process engine of studies commits the digests of a region of real processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.digest import tensors_digest
+from common.tasks.task import Examples
+from regional.config import LearningConfig
+from simulators.local_region import Roster
+from simulators.study import Study, run_study, sealed
+from simulators.workers import ExampleSource
+from tests.builders.regions import LEARNING, ROSTER, make_region, running
+
+BEATS_ROSTER: Roster = {
+    "north": [("wb-01", "syn01"), ("wb-02", "syn02")],
+    "harbour": [("wb-03", "syn03")],
+}
+
+
+def training_of(source: ExampleSource, roster: Roster) -> dict[str, Examples]:
+    wearers = [wearer for pairs in roster.values() for _, wearer in pairs]
+    return {wearer: source.split(wearer)[0] for wearer in wearers}
+
+
+@pytest.mark.parametrize(
+    "learning",
+    [
+        {},
+        {"algorithm": "fedprox", "mu": 0.1, "bits": 8},
+        {"algorithm": "fedadam", "weighting": "examples"},
+    ],
+    ids=["fedavg", "fedprox-8-bit", "fedadam-by-examples"],
+)
+def test_study_commits_the_digests_of_a_region(tmp_path: Path, learning: dict[str, Any]) -> None:
+    region = make_region(tmp_path, learning=learning, seal={"mean_of": 2})
+    with running(region):
+        region.wait(lambda: region.status().get("phase") == "finished", 120, "the end of the day")
+        rounds = region.rounds()
+    study = Study(ROSTER, LearningConfig(**(LEARNING | learning)), num_rounds=3, task="dummy")
+    wearers = training_of(ExampleSource("dummy", tmp_path), ROSTER)
+    committed = list(run_study(study, wearers))
+    trained = [ended["model_digest"] for ended in rounds if ended["purpose"] == "train"]
+    assert [c.model_digest for c in committed] == trained
+    day_end = next(ended for ended in rounds if ended["purpose"] == "evaluate")
+    mean = sealed([c.model for c in committed], mean_of=2)
+    assert tensors_digest(mean) in day_end["evaluation"]
+
+
+@pytest.mark.slow
+def test_study_commits_the_digests_of_a_region_that_learns_beats(tmp_path: Path) -> None:
+    learning = {"num_steps": 3, "batch_size": 16}
+    region = make_region(tmp_path, BEATS_ROSTER, task="beats", learning=learning, data=tmp_path)
+    with running(region):
+        region.wait(lambda: region.status().get("phase") == "finished", 240, "the end of the day")
+        trained = [r["model_digest"] for r in region.rounds() if r["purpose"] == "train"]
+    study = Study(BEATS_ROSTER, LearningConfig(**(LEARNING | learning)), num_rounds=3)
+    wearers = training_of(ExampleSource("beats", tmp_path), BEATS_ROSTER)
+    assert [c.model_digest for c in run_study(study, wearers)] == trained

@@ -6,7 +6,7 @@ atrial fibrillation. Q is unclassifiable, never a finding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,22 @@ from common.errors import ContractError
 
 AAMI = ("N", "S", "V", "F", "Q")
 
-# De Chazal et al., IEEE TBME 51(7), 2004: nodal and atrial escapes (j, e) count as N.
-# WFDB's `bxb` puts them into S instead.
-SYMBOLS = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
-_CLASS_OF = {symbol: AAMI.index(name) for name, symbols in SYMBOLS.items() for symbol in symbols}
+# De Chazal et al., IEEE TBME 51(7), 2004: nodal and atrial escapes (j, e) count as N. Primary.
+SYMBOLS: Mapping[str, str] = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
+
+# WFDB's `bxb`, when it counts S apart: escapes are S. Secondary, to compare with its figures.
+BXB_SYMBOLS: Mapping[str, str] = {**SYMBOLS, "N": "NLR", "S": "AaJSej"}
 
 
-def aami(symbols: Sequence[str]) -> NDArray[np.int64]:
-    """Map WFDB beat symbols to AAMI classes by de Chazal's table.
+def aami(symbols: Sequence[str], table: Mapping[str, str] = SYMBOLS) -> NDArray[np.int64]:
+    """Map WFDB beat symbols to AAMI classes.
+
+    Parameters
+    ----------
+    symbols : sequence of str
+        (B,) beat symbols.
+    table : mapping
+        Symbols of each class: de Chazal's `SYMBOLS`, or `BXB_SYMBOLS`.
 
     Returns
     -------
@@ -34,7 +42,8 @@ def aami(symbols: Sequence[str]) -> NDArray[np.int64]:
     ContractError
         If a symbol is not a beat.
     """
+    class_of = {code: AAMI.index(name) for name, codes in table.items() for code in codes}
     try:
-        return np.array([_CLASS_OF[symbol] for symbol in symbols], dtype=np.int64)
+        return np.array([class_of[symbol] for symbol in symbols], dtype=np.int64)
     except KeyError as error:
         raise ContractError(f"{error.args[0]!r} is not a WFDB beat symbol") from error

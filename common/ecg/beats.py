@@ -1,4 +1,9 @@
-"""From a strip of ECG to the inputs of the beat model, one row a beat."""
+"""From a strip of ECG to the inputs of the beat model, one row a beat.
+
+Inputs are streaming: a beat's row depends on nothing later than 16 beats and `FILTER_DELAY_S` after
+it, and on at most 361 beats before it, so a wristband that listens and a server that reads the
+whole strip compute the same numbers, given the same R peaks.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +14,20 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from common.ecg.filters import MODEL_FS_HZ, condition
 from common.ecg.peaks import detect, refine
 from common.ecg.quality import readable_at, readable_seconds
-from common.ecg.rr import NUM_FEATURES, rr_features
+from common.ecg.rr import NUM_FEATURES, SEQUENCE, rhythm_sequence, rr_features
+from common.ecg.template import regular_beats
 from common.errors import SignalError
 
 BEFORE = 60  # samples at 120 Hz: 0.5 s before the R peak, to hold the P wave
 AFTER = 68
 WINDOW = BEFORE + AFTER
 
-TEMPLATE_REACH = 175  # beats on either side
-TEMPLATE_HOP = 50
-REGULAR = 0.15  # deviation of RR from its local median, as a fraction
-MIN_REGULAR = 5
-
 INPUT_SHAPES: Mapping[str, tuple[int, ...]] = MappingProxyType(
-    {"beat_mv": (2, WINDOW), "rr": (NUM_FEATURES,)}
+    {"beat_mv": (4, WINDOW), "rr": (NUM_FEATURES,), "rhythm": (SEQUENCE,)}
 )
 
 
@@ -40,8 +40,12 @@ class PreparedBeats:
     r_idx : ndarray
         (B,) int64 R peaks, in samples of the original strip.
     inputs : dict[str, ndarray]
-        ``beat_mv`` (B, 2, 128) float32, the beat and its wearer's regular beat in mV around the R
-        peak; ``rr`` (B, 29) float32, from `common.ecg.rr`.
+        ``beat_mv`` (B, 4, 128) float32, mV from 0.5 s before the R peak to 0.56 s after it: the
+        beat, its wearer's regular beat (`common.ecg.template`, 16 beats ahead and 196 back), the
+        previous and the next beat, for which at the ends of the strip the beat itself stands in;
+        ``rr`` (B, 42) float32 log ratios (`common.ecg.rr.rr_features`, 15 beats ahead and 361
+        back); ``rhythm`` (B, 80) float32 log ratios (`common.ecg.rr.rhythm_sequence`, 15 beats
+        ahead and 65 back).
     readable : ndarray
         (B,) bool, whether the second that holds the beat can be read.
     readable_seconds : ndarray
@@ -86,11 +90,13 @@ def prepare(
         original = _checked_peaks(r_idx, num_samples)
         positions = refine(strip.ecg_mv, original / scale)
     seconds = readable_seconds(ecg_mv, fs_hz)
+    r_s = positions / MODEL_FS_HZ
     return PreparedBeats(
         r_idx=original,
         inputs={
-            "beat_mv": _with_template(_windows(strip.ecg_mv, positions), positions),
-            "rr": rr_features(positions / MODEL_FS_HZ),
+            "beat_mv": _beside_others(_windows(strip.ecg_mv, positions), positions),
+            "rr": rr_features(r_s),
+            "rhythm": rhythm_sequence(r_s),
         },
         readable=readable_at(seconds, fs_hz, original),
         readable_seconds=seconds,
@@ -114,32 +120,12 @@ def _windows(ecg_mv: NDArray[np.float32], positions: NDArray[np.float64]) -> NDA
     return np.take(ecg_mv, idx, mode="clip")
 
 
-def _with_template(
+def _beside_others(
     windows: NDArray[np.float32], positions: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Pair each beat with the pointwise median of the regular beats around it: (B, 2, 128)."""
-    pairs = np.empty((len(windows), 2, WINDOW), dtype=np.float32)
-    pairs[:, 0] = windows
-    regular = _regular(positions)
-    for start in range(0, len(windows), TEMPLATE_HOP):
-        stop = start + TEMPLATE_HOP
-        around = slice(max(0, start - TEMPLATE_REACH), stop + TEMPLATE_REACH)
-        chosen = windows[around][regular[around]]
-        if len(chosen) < MIN_REGULAR:
-            chosen = windows[around]
-        pairs[start:stop, 1] = np.median(chosen, axis=0)
-    return pairs
-
-
-def _regular(positions: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Mark beats whose intervals on both sides are close to the local median."""
-    if len(positions) < MIN_REGULAR:
-        return np.ones(len(positions), dtype=bool)
-    deviation = np.abs(np.diff(positions) / _local_median(np.diff(positions)) - 1)
-    pre = np.concatenate([deviation[:1], deviation])
-    post = np.concatenate([deviation, deviation[-1:]])
-    return np.asarray((pre < REGULAR) & (post < REGULAR))
-
-
-def _local_median(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(ndimage.median_filter(intervals, size=61, mode="nearest")).clip(min=1)
+    """Stack beat, regular beat, previous and next beat: (B, 4, 128)."""
+    if not len(windows):
+        return np.empty((0, *INPUT_SHAPES["beat_mv"]), dtype=np.float32)
+    before = np.concatenate([windows[:1], windows[:-1]])
+    after = np.concatenate([windows[1:], windows[-1:]])
+    return np.stack([windows, regular_beats(windows, positions), before, after], axis=1)

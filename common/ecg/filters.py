@@ -1,6 +1,7 @@
 """One signal conditioning for wristband, training, evaluation and API: any rate in, 120 Hz out.
 
-The filter is zero-phase: it looks ahead, so it fits recorded strips, not a live display.
+The filter is symmetric and of bounded reach: it delays a live ECG by `FILTER_DELAY_S` and shifts
+nothing, so a wristband that listens and a server that reads the whole strip see the same numbers.
 """
 
 from __future__ import annotations
@@ -22,8 +23,13 @@ MIN_DURATION_S = 3.0
 FLAT_MV = 0.02
 MAX_MV = 10_000.0
 
+KERNEL_HALF_S = 2.0
+RESAMPLER_REACH_S = 0.1  # ten samples of the slower of the two rates: SciPy's default window
+GAP_S = 0.5  # one value for so long is a lead off or at a rail; in DS1 only record 116 has it
+FILTER_DELAY_S = KERNEL_HALF_S + RESAMPLER_REACH_S + GAP_S  # a sample knows no later ECG
+
 PIECE_S = 600  # bounds the memory of the intermediate float64 arrays
-MARGIN_S = 20  # the 0.5 Hz edge has forgotten a piece's border by then
+MARGIN_S = 3  # more than the filter's reach
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class Conditioned:
     Attributes
     ----------
     ecg_mv : ndarray
-        (T,) float32, band-passed, in mV, close to 120 samples a second.
+        (T,) float32, band-passed, in mV, close to 120 samples a second; each depends on the ECG
+        from 2.6 s before to 2.6 s after it.
     samples_per_sample : Fraction
         Samples of the original strip per sample of this one.
     """
@@ -79,10 +86,14 @@ def checked(ecg_mv: ArrayLike, fs_hz: float) -> NDArray[np.floating]:
 
 
 def condition(ecg_mv: ArrayLike, fs_hz: float) -> Conditioned:
-    """Resample a strip to 120 Hz and band-pass it, 0.5 to 40 Hz, zero-phase.
+    """Resample a strip to 120 Hz and band-pass it, 0.5 to 40 Hz.
 
-    Third-order Butterworth, applied forwards and backwards. Long strips go through in pieces with
-    overlapping margins, so memory beyond input and output does not grow with their length.
+    The filter is a third-order Butterworth applied forwards and backwards, as its impulse response
+    cut to ±2 s (`_kernel`). Beyond the strip its first or last sample goes on. Where the lead is
+    off, which shows as one value for half a second or longer, the last value before is held and
+    the ECG goes on from it, so that the jumps there and back do not ring into the beats on either
+    side. Long strips go through in pieces with overlapping margins, so memory beyond input and
+    output does not grow with their length.
 
     Parameters
     ----------
@@ -104,7 +115,9 @@ def condition(ecg_mv: ArrayLike, fs_hz: float) -> Conditioned:
     out = np.empty(num_out, dtype=np.float32)
     for start in range(0, len(samples), piece):
         before = min(margin, start)
-        filtered = _band_pass(_resample(samples[start - before : start + piece + margin], ratio))
+        around = samples[start - before : start + piece + margin]
+        centred = around.astype(np.float64) - float(samples[0])
+        filtered = _band_pass(_resample(_without_jumps(centred, fs_hz), ratio))
         first = int(start * ratio)
         last = min(int((start + piece) * ratio), num_out)
         skip = int(before * ratio)
@@ -128,23 +141,44 @@ def _as_series(ecg_mv: ArrayLike) -> NDArray[np.floating]:
     return samples
 
 
-def _resample(samples: NDArray[np.floating], ratio: Fraction) -> NDArray[np.float64]:
+def _without_jumps(samples: NDArray[np.float64], fs_hz: float) -> NDArray[np.float64]:
+    """Shift what follows the start and the end of each gap so that neither is a step."""
+    steps = np.diff(samples)
+    last = np.concatenate([[-1], np.flatnonzero(steps), [len(steps)]])  # of each run of one value
+    gaps = np.flatnonzero(np.diff(last) >= GAP_S * fs_hz)
+    jumps = np.union1d(last[gaps], last[gaps + 1])
+    jumps = jumps[(jumps >= 0) & (jumps < len(steps))]
+    if not len(jumps):
+        return samples
+    shift = np.zeros(len(samples))
+    shift[jumps + 1] = -steps[jumps]
+    return np.asarray(samples + np.cumsum(shift))
+
+
+def _resample(centred: NDArray[np.float64], ratio: Fraction) -> NDArray[np.float64]:
     """Resample to ``ceil(T · ratio)`` samples; the first one keeps its place.
 
-    The mean goes first: the phases of the polyphase filter differ in gain by 1e-4, which an
-    electrode offset of hundreds of mV would turn into a tone.
+    The phases of the polyphase filter differ in gain by 1e-4, which an electrode offset of hundreds
+    of mV would turn into a tone; so the strip's first value has been taken off.
     """
-    centred = samples.astype(np.float64)
-    centred -= centred.mean()
     up, down = ratio.numerator, ratio.denominator
     return np.asarray(signal.resample_poly(centred, up, down, padtype="antireflect"))
 
 
 def _band_pass(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-    pad = min(len(samples) - 1, 2 * MODEL_FS_HZ)
-    return np.asarray(signal.sosfiltfilt(_sos(), samples, padlen=pad))
+    kernel = _kernel()
+    padded = np.pad(samples, len(kernel) // 2, mode="edge")
+    return np.asarray(signal.oaconvolve(padded, kernel, mode="valid"))
 
 
 @cache
-def _sos() -> NDArray[np.float64]:
-    return np.asarray(signal.butter(3, BAND_HZ, "bandpass", fs=MODEL_FS_HZ, output="sos"))
+def _kernel() -> NDArray[np.float64]:
+    """(481,) impulse response of the zero-phase Butterworth, tapered to ±2 s, without DC gain."""
+    sos = signal.butter(3, BAND_HZ, "bandpass", fs=MODEL_FS_HZ, output="sos")
+    half = round(KERNEL_HALF_S * MODEL_FS_HZ)
+    impulse = np.zeros(20 * half + 1)  # long enough for 0.5 Hz to die away
+    impulse[10 * half] = 1
+    response = signal.sosfiltfilt(sos, impulse)[9 * half : 11 * half + 1]
+    taper = signal.windows.tukey(2 * half + 1, 0.5)
+    response *= taper
+    return np.asarray(response - taper * response.sum() / taper.sum())

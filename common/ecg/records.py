@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,10 @@ _WFDB_FAULTS = (
 _END_OF_ANNOTATIONS = b"\0\0"
 
 
+def _no_intervals() -> np.ndarray:
+    return np.empty((0, 2), dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Record:
     """One lead of one patient with reference R peaks.
@@ -59,6 +64,10 @@ class Record:
         (B,) WFDB beat codes; annotations that are not beats are left out.
     source : str
         ``"mitdb"`` or ``"synthetic"``.
+    flutter_idx : np.ndarray
+        (K, 2) int64, first and last sample of each stretch of ventricular flutter or fibrillation
+        (WFDB codes ``[`` and ``]``), in which EC57 counts no beats; only record 207 of MIT-BIH has
+        any.
     """
 
     name: str
@@ -68,6 +77,7 @@ class Record:
     r_idx: np.ndarray
     symbols: tuple[str, ...]
     source: str
+    flutter_idx: np.ndarray = field(default_factory=_no_intervals)
 
     @property
     def duration_s(self) -> float:
@@ -101,8 +111,8 @@ def read_record(data_root: Path, name: str, lead: str = "MLII") -> Record:
         if not base.with_suffix(extension).is_file():
             raise SignalError(f"{base.with_suffix(extension)} is missing: {REMEDY}", path=str(base))
     ecg_mv, fs_hz = _read_signal(base, lead)
-    r_idx, symbols = _read_beats(base.with_suffix(".atr"), num_samples=len(ecg_mv))
-    return Record(name, ecg_mv, fs_hz, lead, r_idx, symbols, source=DATABASE)
+    r_idx, symbols, flutter_idx = _read_beats(base.with_suffix(".atr"), num_samples=len(ecg_mv))
+    return Record(name, ecg_mv, fs_hz, lead, r_idx, symbols, DATABASE, flutter_idx)
 
 
 def _read_signal(base: Path, lead: str) -> tuple[np.ndarray, float]:
@@ -137,8 +147,8 @@ def _read_signal(base: Path, lead: str) -> tuple[np.ndarray, float]:
     return ecg_mv, fs_hz
 
 
-def _read_beats(path: Path, num_samples: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(B,) int64 R peaks and their beat codes from an annotation file."""
+def _read_beats(path: Path, num_samples: int) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    """(B,) int64 R peaks, their beat codes and (K, 2) flutter stretches of an annotation file."""
     import wfdb
 
     try:
@@ -153,4 +163,20 @@ def _read_beats(path: Path, num_samples: int) -> tuple[np.ndarray, tuple[str, ..
     inside = r_idx.size > 0 and r_idx[0] >= 0 and r_idx[-1] < num_samples
     if not (whole and ordered and inside):
         raise ContractError(f"{path} is truncated or belongs to another signal: {REMEDY}")
-    return r_idx, tuple(code for code in read.symbol if code in BEAT_SYMBOLS)
+    symbols = tuple(code for code in read.symbol if code in BEAT_SYMBOLS)
+    return r_idx, symbols, _flutter(sample_idx, read.symbol, num_samples)
+
+
+def _flutter(sample_idx: np.ndarray, codes: Sequence[str], num_samples: int) -> np.ndarray:
+    """(K, 2) int64 stretches from each ``[`` to the next ``]``, or to the end of the signal."""
+    stretches: list[tuple[int, int]] = []
+    start: int | None = None
+    for at, code in zip(sample_idx.tolist(), codes, strict=True):
+        if code == "[" and start is None:
+            start = at
+        elif code == "]" and start is not None:
+            stretches.append((start, at))
+            start = None
+    if start is not None:
+        stretches.append((start, num_samples - 1))
+    return np.array(stretches, dtype=np.int64).reshape(-1, 2)

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import signal
 
 from common.ecg.beats import INPUT_SHAPES, PreparedBeats, prepare
-from common.ecg.rr import rr_features
+from common.ecg.synthetic import synthesize
 from common.errors import SignalError
 
 FS_HZ = 250
@@ -79,26 +80,77 @@ def test_the_template_is_the_wearers_regular_beat_and_not_the_odd_one() -> None:
     assert np.abs(pair[20, 0] - pair[20, 1]).max() > 1.0
 
 
-def test_rr_features_do_not_know_the_heart_rate() -> None:
-    slow, fast = (rr_features(with_one_early(60, rr_s, 30)) for rr_s in (1.2, 0.5))
-    np.testing.assert_allclose(slow, fast, atol=1e-5)
+def test_a_beat_comes_with_the_beats_beside_it() -> None:
+    windows = prepare_regular(30, at(regular(30))).inputs["beat_mv"]
+    np.testing.assert_array_equal(windows[1:, 2], windows[:-1, 0])
+    np.testing.assert_array_equal(windows[:-1, 3], windows[1:, 0])
 
 
-def test_rr_features_of_a_steady_rhythm_are_zero() -> None:
-    np.testing.assert_allclose(rr_features(regular(50)), 0, atol=1e-6)
+def test_at_the_ends_the_beat_itself_stands_in_for_its_neighbour() -> None:
+    windows = prepare_regular(30, at(regular(30))).inputs["beat_mv"]
+    np.testing.assert_array_equal(windows[0, 2], windows[0, 0])
+    np.testing.assert_array_equal(windows[-1, 3], windows[-1, 0])
 
 
-def test_rr_features_tell_an_early_beat() -> None:
-    features = rr_features(with_one_early(60, 0.8, 30))
-    assert features[30, 0] == pytest.approx(np.log(0.7), abs=1e-5)
-    assert features[30, 1] == pytest.approx(np.log(1.3), abs=1e-5)
+@pytest.mark.parametrize("fs_hz", [100, 125, 250, 500, 1000])
+def test_a_record_at_another_rate_has_the_same_inputs(fs_hz: int) -> None:
+    record = synthesize("syn06", duration_s=120)
+    reference = prepare(record.ecg_mv, record.fs_hz, record.r_idx)
+    ecg_mv = signal.resample_poly(record.ecg_mv, fs_hz, 360, padtype="line")
+    other = prepare(ecg_mv, fs_hz, at(record.r_idx / 360, fs_hz))
+    for name, rows in reference.inputs.items():
+        difference = np.abs(other.inputs[name] - rows)[1:-1]  # the ends are padded differently
+        assert np.quantile(difference, 0.99) < 0.01, name
+        assert difference.mean() < 0.001, name
+    assert (other.readable == reference.readable).all()
 
 
-@pytest.mark.parametrize("num", [0, 1, 2, 3])
-def test_few_beats_give_finite_features(num: int) -> None:
-    features = rr_features(regular(num))
-    assert features.shape == (num, INPUT_SHAPES["rr"][0])
-    assert np.isfinite(features).all()
+def test_an_inverted_strip_has_the_same_peaks() -> None:
+    record = synthesize("syn06", duration_s=120)
+    upright, inverted = (prepare(sign * record.ecg_mv, record.fs_hz) for sign in (1, -1))
+    np.testing.assert_array_equal(inverted.r_idx, upright.r_idx)
+    np.testing.assert_array_equal(inverted.inputs["rr"], upright.inputs["rr"])
+
+
+@pytest.mark.parametrize("off_mv", [0.0, 5.0, -5.0, 300.0])
+@pytest.mark.parametrize("name", ["syn01", "syn03", "syn08"])
+def test_a_lead_that_falls_off_costs_no_beat_on_either_side(name: str, off_mv: float) -> None:
+    record = synthesize(name, duration_s=120)
+    fs = int(record.fs_hz)
+    middle = (record.r_idx[1:] + record.r_idx[:-1]) // 2  # the lead is pulled between two beats
+    start = middle[np.searchsorted(middle, 50 * fs)]
+    ecg_mv = record.ecg_mv.copy()
+    ecg_mv[start : start + 10 * fs] = off_mv
+    whole, prepared = prepare(record.ecg_mv, fs), prepare(ecg_mv, fs)
+    dead = (prepared.r_idx >= start) & (prepared.r_idx < start + 10 * fs)
+    beside = (whole.r_idx < start) | (whole.r_idx >= start + 10.2 * fs)
+    assert not dead.any()
+    assert np.isin(whole.r_idx[beside], prepared.r_idx).all()
+    inside = slice(start // fs + 1, start // fs + 10)
+    assert not prepared.readable_seconds[inside].any()
+    assert prepared.readable_seconds[: start // fs].all()
+    assert prepared.readable_seconds[start // fs + 11 :].all()
+
+
+def test_beats_beside_a_gap_keep_their_form() -> None:
+    ecg_mv = strip(regular(60), 49)
+    expected = prepare(ecg_mv, FS_HZ, at(regular(60))).inputs["beat_mv"][:, 0]
+    start = at(regular(60))[30] + int(0.55 * FS_HZ)
+    ecg_mv[start : start + 10 * FS_HZ] = 5.0
+    beats = prepare(ecg_mv, FS_HZ, at(regular(60))).inputs["beat_mv"][:, 0]
+    np.testing.assert_allclose(beats[29], expected[29], atol=0.1)
+    np.testing.assert_allclose(beats[45], expected[45], atol=0.1)
+
+
+@pytest.mark.parametrize("where", [slice(0, 2500), slice(5000, None)], ids=["start", "end"])
+def test_a_strip_may_start_or_end_with_the_lead_off(where: slice) -> None:
+    ecg_mv = strip(regular(37), 30)
+    ecg_mv[where] = -5.0
+    prepared = prepare(ecg_mv, FS_HZ)
+    dead = np.zeros(len(ecg_mv), dtype=bool)
+    dead[where] = True
+    assert not dead[prepared.r_idx].any()
+    assert len(prepared.r_idx) > 20
 
 
 @pytest.mark.parametrize("duration_s", [3, 4, 10])

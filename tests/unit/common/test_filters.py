@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import signal
 
-from common.ecg.filters import BAND_HZ, MODEL_FS_HZ, condition
+from common.ecg.filters import BAND_HZ, FILTER_DELAY_S, MODEL_FS_HZ, condition
 from common.errors import SignalError
 
 
@@ -33,11 +33,38 @@ def test_removes_what_lies_outside_the_band(freq_hz: float) -> None:
     assert np.abs(middle(strip.ecg_mv)).max() < 0.1
 
 
-def test_equals_one_pass_of_scipy_where_no_resampling_is_needed() -> None:
-    ecg_mv = np.random.default_rng(0).standard_normal(30 * MODEL_FS_HZ)
+@pytest.mark.parametrize("freq_hz", [1, 2, 5, 10, 20, 35])
+def test_passes_tones_as_a_zero_phase_butterworth_does(freq_hz: float) -> None:
+    ecg_mv = tone(freq_hz, MODEL_FS_HZ)
     sos = signal.butter(3, BAND_HZ, "bandpass", fs=MODEL_FS_HZ, output="sos")
-    expected = signal.sosfiltfilt(sos, ecg_mv, padlen=2 * MODEL_FS_HZ)
-    np.testing.assert_allclose(condition(ecg_mv, MODEL_FS_HZ).ecg_mv, expected, atol=1e-5)
+    expected = signal.sosfiltfilt(sos, ecg_mv)
+    np.testing.assert_allclose(
+        middle(condition(ecg_mv, MODEL_FS_HZ).ecg_mv), middle(expected), atol=0.02
+    )
+
+
+@pytest.mark.parametrize("fs_hz", [100, 257.3, 360, 1000])
+def test_a_sample_depends_on_no_ecg_later_than_the_stated_delay(fs_hz: float) -> None:
+    ecg_mv = np.random.default_rng(0).standard_normal(int(20 * fs_hz)).cumsum() / 50
+    whole, early = condition(ecg_mv, fs_hz), condition(ecg_mv[: int(12 * fs_hz)], fs_hz)
+    known = int((12 - FILTER_DELAY_S) * MODEL_FS_HZ)
+    np.testing.assert_allclose(early.ecg_mv[:known], whole.ecg_mv[:known], atol=1e-6)
+    assert FILTER_DELAY_S < 3
+
+
+def test_a_sample_depends_on_no_ecg_earlier_than_the_stated_delay() -> None:
+    ecg_mv = np.random.default_rng(0).standard_normal(7200)
+    other = ecg_mv.copy()
+    other[360:1800] = 5
+    changed = condition(other, 360).ecg_mv != condition(ecg_mv, 360).ecg_mv
+    assert changed.nonzero()[0].max() < (5 + FILTER_DELAY_S) * MODEL_FS_HZ
+
+
+def test_removes_an_offset_wholly() -> None:
+    ecg_mv = np.full(10 * MODEL_FS_HZ, 50.0)
+    ecg_mv[0] = 50.1  # a strip that is flat is refused
+    settled = condition(ecg_mv, MODEL_FS_HZ).ecg_mv[3 * MODEL_FS_HZ :]
+    np.testing.assert_allclose(settled, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("fs_hz", [250, 257.3, 360])
@@ -46,7 +73,7 @@ def test_gives_the_same_in_pieces_as_in_one(fs_hz: float, monkeypatch: pytest.Mo
     whole = condition(ecg_mv, fs_hz)
     monkeypatch.setattr("common.ecg.filters.PIECE_S", 30)
     pieces = condition(ecg_mv, fs_hz)
-    np.testing.assert_allclose(pieces.ecg_mv, whole.ecg_mv, atol=1e-4)
+    np.testing.assert_allclose(pieces.ecg_mv, whole.ecg_mv, atol=1e-6)
 
 
 def test_an_offset_changes_nothing() -> None:
@@ -54,6 +81,18 @@ def test_an_offset_changes_nothing() -> None:
     np.testing.assert_allclose(
         condition(ecg_mv + 300, 250).ecg_mv, condition(ecg_mv, 250).ecg_mv, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("off_mv", [-5.0, 0.0, 300.0])
+def test_a_lead_off_does_not_ring(off_mv: float) -> None:
+    ecg_mv = tone(1, 250)
+    ecg_mv[1750:2750] = off_mv  # whole cycles of the tone, which is zero at both ends
+    strip = condition(ecg_mv, 250).ecg_mv
+    expected = condition(tone(1, 250), 250).ecg_mv
+    gap = slice(int(7 * MODEL_FS_HZ), int(11 * MODEL_FS_HZ))
+    assert np.abs(strip[gap][MODEL_FS_HZ:-MODEL_FS_HZ]).max() < 0.2
+    np.testing.assert_allclose(strip[: gap.start - 20], expected[: gap.start - 20], atol=0.3)
+    np.testing.assert_array_less(np.abs(strip), 1.5)
 
 
 def test_takes_integers_and_lists() -> None:

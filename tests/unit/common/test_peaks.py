@@ -53,6 +53,18 @@ def test_finds_no_beats_where_the_electrode_is_dead() -> None:
     assert detect(np.concatenate([alive, dead])).max() < len(alive)
 
 
+def test_finds_the_beats_after_a_dead_start() -> None:
+    at = np.arange(80, 20 * MODEL_FS_HZ - 80, 96.4)
+    alive = spikes(at, 20 * MODEL_FS_HZ)
+    found = detect(np.concatenate([np.zeros(1200, dtype=np.float32), alive]))
+    np.testing.assert_allclose(found, 1200 + at, atol=0.1)
+
+
+def test_leaves_a_position_where_the_electrode_is_dead() -> None:
+    dust = np.random.default_rng(0).normal(0, 1e-9, 400).astype(np.float32)
+    assert refine(dust, np.array([100.25, 200])).tolist() == [100.25, 200]
+
+
 def test_finds_nothing_on_a_flat_line() -> None:
     assert len(detect(np.zeros(1200, dtype=np.float32))) == 0
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from common.ecg.quality import readable_at, readable_seconds
+from common.ecg.quality import AHEAD_S, PAST_S, readable_at, readable_seconds
 from common.ecg.records import read_record
 from tests.real_data import mitdb_root
 
@@ -44,11 +44,13 @@ def one_by_one(ecg_mv: NDArray[np.floating], fs_hz: float) -> list[bool]:
     bounds = np.rint(np.arange(0, len(ecg_mv) / fs_hz) * fs_hz).astype(int)
     starts = np.minimum(bounds, len(ecg_mv) - width)
     seconds = [ecg_mv[start : start + width] for start in starts]
-    typical = np.median([np.ptp(second) for second in seconds])
     lag = max(1, round(fs_hz / 120))
     flags = []
-    for second in seconds:
-        saturated = max(np.mean(second == value) for value in (ecg_mv.min(), ecg_mv.max()))
+    for place, second in enumerate(seconds):
+        around = seconds[max(0, place - PAST_S) : place + AHEAD_S + 1]
+        extremes = np.min(around), np.max(around)
+        typical = np.sort([float(np.ptp(other)) for other in around])[len(around) // 2]
+        saturated = max(np.mean(second == value) for value in extremes)
         step = np.median(np.abs(second[lag:] - second[:-lag]))
         is_quiet = step < 0.06 * max(np.ptp(second), typical)
         flags.append(bool(np.ptp(second) >= 0.02 and saturated <= 0.15 and is_quiet))
@@ -68,6 +70,24 @@ def test_flags_are_those_of_the_definition(dtype: type, fs_hz: float, duration_s
     expected = one_by_one(ecg_mv, fs_hz)
     assert len(set(expected)) == 2
     assert readable_seconds(ecg_mv, fs_hz).tolist() == expected
+
+
+def test_a_second_depends_on_nothing_but_the_stated_stretch_around_it() -> None:
+    ecg_mv = clean(duration_s=200)
+    ecg_mv[100 * 250 : 110 * 250] *= 50
+    ecg_mv[104 * 250 : 106 * 250] = 1.0
+    whole = readable_seconds(ecg_mv, 250)
+    early = readable_seconds(ecg_mv[: 120 * 250], 250)
+    assert early[: 120 - AHEAD_S].tolist() == whole[: 120 - AHEAD_S].tolist()
+    late = readable_seconds(ecg_mv[80 * 250 :], 250)
+    assert late[PAST_S:].tolist() == whole[80 + PAST_S :].tolist()
+
+
+def test_an_artefact_of_volts_hides_no_later_minute() -> None:
+    ecg_mv = clean(duration_s=200)
+    ecg_mv[20 * 250 : 90 * 250] += np.random.default_rng(0).normal(0, 5, 70 * 250)
+    expected = [not 20 <= second < 90 for second in range(200)]
+    assert readable_seconds(ecg_mv, 250).tolist() == expected
 
 
 def test_a_peak_is_as_readable_as_its_second() -> None:

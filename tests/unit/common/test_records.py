@@ -66,6 +66,32 @@ def test_keeps_beats_and_leaves_out_rhythm_and_noise_marks(tmp_path: Path) -> No
     assert record.r_idx.dtype == np.int64
 
 
+def test_has_no_flutter_where_none_is_marked(tmp_path: Path) -> None:
+    write_record(tmp_path)
+
+    flutter_idx = read_record(tmp_path, "114").flutter_idx
+
+    assert flutter_idx.shape == (0, 2)
+    assert flutter_idx.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ("N[!]N", [[500, 900]]),
+        ("[]N[N", [[400, 500], [900, NUM_SAMPLES - 1]]),
+        ("N]N[]", [[900, 1000]]),
+        ("N[[]N", [[500, 900]]),
+    ],
+)
+def test_keeps_stretches_of_ventricular_flutter(
+    tmp_path: Path, codes: str, expected: list[list[int]]
+) -> None:
+    write_record(tmp_path, codes=tuple(codes), sample_idx=(400, 500, 760, 900, 1000))
+
+    assert read_record(tmp_path, "114").flutter_idx.tolist() == expected
+
+
 def test_names_the_leads_there_are_when_the_lead_is_not(tmp_path: Path) -> None:
     write_record(tmp_path, leads=("V5", "V2"))
 
@@ -158,3 +184,9 @@ def test_beats_of_mitbih_count_as_published(names: tuple[str, ...], counts: dict
     root = mitdb_root()
     symbols = [code for name in names for code in read_record(root, name).symbols]
     assert {label: sum(s in codes for s in symbols) for label, codes in aami.items()} == counts
+
+
+def test_only_record_207_has_ventricular_flutter() -> None:
+    root = mitdb_root()
+    num_stretches = {name: len(read_record(root, name).flutter_idx) for name in DS1 + DS2}
+    assert {name: num for name, num in num_stretches.items() if num} == {"207": 6}

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 NOTHING_SEALED = 3
 
-POOL_COLUMNS = ("release", "day", "task", "status", "accuracy", "macro-F1", "bytes")
+POOL_COLUMNS = ("release", "day", "task", "status", "accuracy", "macro-F1", "bytes", "int8 bytes")
 DAILY_CODES = (
     "Exit codes: 0 released, 1 refused or failed, 2 bad usage or configuration, 3 nothing sealed."
 )
@@ -131,13 +131,16 @@ def verify(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check signature, digests and graph of a release."""
+    """Check signature, digests and graphs of a release, its int8 file's among them."""
     with _pool(_load(config, overrides)) as registry:
-        from cloud.model_file import open_session
+        from cloud.model_file import check_graph, open_session
 
         release = registry.verify(name)
         open_session(registry, release)
-    _print_release(release, f"{name}: signature, digests and graph fit", as_json)
+        int8 = registry.verified_int8(name)
+        if int8 is not None:
+            check_graph(int8, release.input_shapes, len(release.labels))
+    _print_release(release, f"{name}: signature, digests and graphs fit", as_json)
 
 
 @app.command(
@@ -208,7 +211,13 @@ def _print_release(release: Release, sentence: str, as_json: bool) -> None:
     if as_json:
         print_json(release.model_dump(mode="json"))
     else:
-        typer.echo(sentence)
+        typer.echo(f"{sentence}; int8 bytes: {_int8_bytes(release)}")
+
+
+def _int8_bytes(release: Release) -> int | str:
+    if release.int8 is None:
+        return "–"
+    return release.int8.size_bytes or "refused"
 
 
 def _row(release: Release) -> dict[str, Any]:
@@ -221,6 +230,7 @@ def _row(release: Release) -> dict[str, Any]:
         "accuracy": f"{candidate['accuracy']:.4f}",
         "macro-F1": f"{candidate['macro_f1']:.4f}",
         "bytes": release.size_bytes,
+        "int8 bytes": _int8_bytes(release),
     }
 
 

@@ -1,8 +1,8 @@
 """The daily job: from a sealed model to a release or a refusal, once.
 
 Each sealed message goes through the same steps, and a step that was done is found done: read and
-verify, decide, export, prove parity, register, put into service, tell the region, and only then
-score the test set for the card.
+verify, decide, export, prove parity, make the int8 file or refuse it, register, put into service,
+tell the region, and only then score the test set for the card.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cloud.card import write_card
 from cloud.config import CloudConfig
 from cloud.export import TOLERANCE, build_release
 from cloud.gate import Check, Decision, judge, refusal
+from cloud.int8 import build_int8
 from cloud.pool_files import SIGNER
 from cloud.registry import open_registry
 from cloud.release import Release
@@ -142,16 +143,21 @@ class DailyJob:
             built, onnx_bytes = build_release(sealed, judgement.to_dict(), self._now())
         except (ContractError, ParityError) as fault:
             return self._refuse(envelope, refusal("export", fault.message))
+        int8, int8_bytes = build_int8(sealed.task, onnx_bytes)
+        built = built.model_copy(update={"int8": int8})
         warning = _comparison_warning(sealed.header, self._registry.current(built.region))
-        release = self._publish(built, onnx_bytes, envelope)
+        release = self._publish(built, onnx_bytes, int8_bytes, envelope)
         self._tell(envelope, judgement.decision, release.name, sealed.parameters)
         result = _result(envelope, "released", judgement.decision.rule)
         checks = judgement.decision.checks
-        return replace(result, release=release, checks=checks, warning=warning)
+        result = replace(result, release=release, checks=checks, warning=warning)
+        return _warned(result, f"no int8 file: {int8.refusal}" if int8.refusal else "")
 
-    def _publish(self, built: Release, onnx_bytes: bytes, envelope: Envelope) -> Release:
+    def _publish(
+        self, built: Release, onnx_bytes: bytes, int8_bytes: bytes | None, envelope: Envelope
+    ) -> Release:
         """Register, write the card and, where that is automatic, put into service."""
-        release = self._registry.register(built, onnx_bytes, self._signer)
+        release = self._registry.register(built, onnx_bytes, self._signer, int8_bytes)
         write_card(self._registry.folder(release.name), release, envelope.header)
         current = self._registry.current(release.region)
         superseded = current is not None and current.day > release.day

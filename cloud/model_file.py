@@ -9,10 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
+import numpy as np
 import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no types
-from onnx import ModelProto, TensorProto, TypeProto, ValueInfoProto, shape_inference
+from onnx import (
+    ModelProto,
+    TensorProto,
+    TypeProto,
+    ValueInfoProto,
+    numpy_helper,
+    shape_inference,
+)
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from cloud.pool_files import MAX_MODEL_BYTES
@@ -26,12 +34,14 @@ MAX_ELEMENTS_PER_ROW = 1 << 16
 """Largest intermediate value for one example; the beat net's has 2048."""
 
 _ALLOWED = """
-Add ArgMax AveragePool BatchNormalization Cast Clip Concat Constant Conv Div Erf Exp Flatten
-Gather Gemm GlobalAveragePool GlobalMaxPool Identity InstanceNormalization LeakyRelu Log MatMul
-Max MaxPool Min Mul Neg Pow Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape
-Shape Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where
+Abs Add ArgMax AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear Div Erf
+Exp Flatten Gather Gemm GlobalAveragePool GlobalMaxPool Identity InstanceNormalization LeakyRelu
+Log MatMul Max MaxPool Min Mul Neg Pow Reciprocal ReduceMax ReduceMean ReduceMin
+ReduceSum Relu Reshape Shape Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Sub Tanh Transpose
+Unsqueeze Where
 """
 OPERATORS = frozenset(_ALLOWED.split())
+QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 # They have no class in common below Exception.
 _RUNTIME_FAULTS = (
@@ -72,6 +82,7 @@ def check_graph(
         model = onnx.load_model_from_string(onnx_bytes)
         _check_operators(model)
         onnx.checker.check_model(model, full_check=True)
+        _check_scales(model)
         _check_shapes(model)
     except (
         DecodeError,
@@ -135,6 +146,17 @@ def _check_operators(model: ModelProto) -> None:
     for tensor in tensors:
         if min(tensor.dims, default=1) < 0 or prod(tensor.dims) > MAX_MODEL_BYTES:
             raise ContractError(f"tensor {tensor.name[:80]!r} in the ONNX file is too large")
+
+
+def _check_scales(model: ModelProto) -> None:
+    """A step between integers is stated in the file and never nothing, endless or negative."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in (n for n in model.graph.node if n.op_type in QUANTIZERS):
+        if any(name and name not in constants for name in node.input[1:]):
+            raise ContractError(f"{node.op_type} has a scale or zero point that is no constant")
+        scale = numpy_helper.to_array(constants[node.input[1]])
+        if scale.ndim > 1 or not ((scale > 0) & (scale < np.inf)).all():
+            raise ContractError(f"{node.op_type} has a scale that is not finite and positive")
 
 
 def _is_external(tensor: TensorProto) -> bool:

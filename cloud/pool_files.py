@@ -2,10 +2,13 @@
 
 ::
 
-    {pool_dir}/{release}/model.onnx       the graph
-                         release.json     what never changes of a `Release`
-                         signature.json   Ed25519 over the digests of these two
+    {pool_dir}/{release}/model.onnx        the graph
+                         model.int8.onnx   the same with 8-bit weights, where it was not refused
+                         release.json      what never changes of a `Release`
+                         signature.json    Ed25519 over the digests of model.onnx and release.json
                          card.json, card.md
+
+The int8 file is signed with the rest: ``release.json`` states its digest.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from common.mailbox import write_durably
 from common.signing import Keyring, Signer
 
 SIGNER = "cloud"
-MODEL, RELEASE, SIGNATURE = "model.onnx", "release.json", "signature.json"
+MODEL, INT8 = "model.onnx", "model.int8.onnx"
+RELEASE, SIGNATURE = "release.json", "signature.json"
 MAX_MODEL_BYTES = 1 << 20
 MAX_JSON_BYTES = 1 << 20
 _NAME: TypeAdapter[str] = TypeAdapter(ReleaseName)
@@ -46,7 +50,9 @@ def release_folder(pool_dir: Path, name: str) -> Path:
         raise ContractError(f"{name[:100]!r} is no name of a release") from fault
 
 
-def write_release(pool_dir: Path, release: Release, onnx: bytes, signer: Signer) -> None:
+def write_release(
+    pool_dir: Path, release: Release, onnx: bytes, signer: Signer, int8: bytes | None = None
+) -> None:
     """Write a release's signed files so that after a crash its folder is whole or absent.
 
     A folder that is there stays as it is.
@@ -60,6 +66,8 @@ def write_release(pool_dir: Path, release: Release, onnx: bytes, signer: Signer)
         "ed25519": base64.b64encode(signer.sign(_signed(onnx, document))).decode(),
     }
     write_durably(partial / MODEL, onnx)
+    if int8 is not None:
+        write_durably(partial / INT8, int8)
     write_durably(partial / RELEASE, document)
     write_durably(partial / SIGNATURE, json.dumps(signature, sort_keys=True).encode())
     try:
@@ -73,7 +81,7 @@ def write_release(pool_dir: Path, release: Release, onnx: bytes, signer: Signer)
 
 
 def read_release(pool_dir: Path, name: str, trusted: Keyring) -> tuple[Release, bytes]:
-    """Read a release and the bytes of its graph; the graph is not parsed.
+    """Read a release and the bytes of its float32 graph; the graph is not parsed.
 
     Raises
     ------
@@ -91,6 +99,23 @@ def read_release(pool_dir: Path, name: str, trusted: Keyring) -> tuple[Release, 
     if release.name != name or release.onnx_sha256 != bytes_digest(onnx):
         raise ContractError(f"{folder} does not hold the release {name}", release=name)
     return release, onnx
+
+
+def read_int8(pool_dir: Path, release: Release) -> bytes | None:
+    """Read the int8 file that a release from `read_release` states, or None where it has none.
+
+    Raises
+    ------
+    ContractError
+        When the file is missing, too large, or not what the cloud signed.
+    """
+    if release.int8 is None or release.int8.sha256 is None:
+        return None
+    path = release_folder(pool_dir, release.name) / INT8
+    int8 = _read(path, MAX_MODEL_BYTES)
+    if bytes_digest(int8) != release.int8.sha256:
+        raise ContractError(f"{path} is not what the cloud signed", release=release.name)
+    return int8
 
 
 def _sync(folder: Path) -> None:

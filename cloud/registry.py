@@ -12,7 +12,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from sqlalchemy.orm import Session
 
 from cloud.config import CloudConfig
-from cloud.pool_files import MODEL, SIGNER, read_release, release_folder, write_release
+from cloud.pool_files import (
+    MODEL,
+    SIGNER,
+    read_int8,
+    read_release,
+    release_folder,
+    write_release,
+)
 from cloud.pool_tables import CurrentRow, PromotionRow, ReleaseRow, make_tables
 from cloud.release import Release
 from common.errors import ConfigError, ContractError, PulseRingError
@@ -51,8 +58,19 @@ class Registry:
         """Give back the database's connections."""
         self._engine.dispose()
 
-    def register(self, release: Release, onnx: bytes, signer: Signer) -> Release:
-        """Sign `onnx` and its release, and put both into the pool; again is once.
+    def register(
+        self, release: Release, onnx: bytes, signer: Signer, int8: bytes | None = None
+    ) -> Release:
+        """Sign a release with its files, and put all into the pool; again is once.
+
+        Parameters
+        ----------
+        release : Release
+            States the digests of the files.
+        onnx, int8 : bytes
+            The float32 file, and the int8 file where the release has one.
+        signer : Signer
+            The cloud's.
 
         Returns
         -------
@@ -62,11 +80,12 @@ class Registry:
         Raises
         ------
         ContractError
-            When another model lies there under that name.
+            When another model lies there under that name, or other files than those signed.
         """
         if not release_folder(self._pool_dir, release.name).exists():
-            write_release(self._pool_dir, release, onnx, signer)
+            write_release(self._pool_dir, release, onnx, signer, int8)
         stored, _ = read_release(self._pool_dir, release.name, self._trusted)
+        read_int8(self._pool_dir, stored)
         if (stored.model_digest, stored.sealed_digest) != (
             release.model_digest,
             release.sealed_digest,
@@ -148,7 +167,7 @@ class Registry:
         return release_folder(self._pool_dir, self.get(name).name) / MODEL
 
     def verify(self, name: str) -> Release:
-        """Check signature and digests of a release's files; the graph is not parsed.
+        """Check signature and digests of a release's files; no graph is parsed.
 
         Raises
         ------
@@ -156,10 +175,19 @@ class Registry:
             When the pool has no such release or its files are not what was signed.
         """
         release, _ = self.verified_model(name)
+        read_int8(self._pool_dir, release)
         return release
 
+    def verified_int8(self, name: str) -> bytes | None:
+        """Read a release's int8 file, checked as in `verify`; None where it has none."""
+        release, _ = self.verified_model(name)
+        return read_int8(self._pool_dir, release)
+
     def verified_model(self, name: str) -> tuple[Release, bytes]:
-        """Read a release and its ONNX bytes, checked as in `verify`; load these, not the file."""
+        """Read a release and its float32 file, checked as in `verify`; load these, not the file.
+
+        A damaged int8 file does not matter here, so that it stops no service.
+        """
         registered = self.get(name)
         signed, onnx = read_release(self._pool_dir, name, self._trusted)
         if signed.frozen_json() != registered.frozen_json():

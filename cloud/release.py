@@ -13,6 +13,50 @@ from common.topics import Name
 ReleaseName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$")]
 
 
+class Difference(BaseModel):
+    """How far a release's int8 file is from its float32 file on one set of inputs.
+
+    Attributes
+    ----------
+    num_examples : int
+        Rows that both files scored.
+    score, score_bound : float
+        Largest absolute difference of a score, and what it may be; None is no bound.
+    changed, changed_bound : float
+        Share of rows whose largest score is of another class, and what it may be.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_examples: PositiveInt
+    score: FiniteFloat
+    score_bound: FiniteFloat | None
+    changed: FiniteFloat
+    changed_bound: FiniteFloat
+
+
+class Int8(BaseModel):
+    """The int8 file of a release, or why it has none.
+
+    Attributes
+    ----------
+    sha256, size_bytes : str and int, or None
+        Of ``model.int8.onnx``; None when it was refused.
+    refusal : str
+        Why there is no file; empty when there is one.
+    differences : dict
+        To the float32 file, by set of inputs: ``probes``, and ``synthetic_beats`` where the task
+        takes beats.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Digest | None = None
+    size_bytes: PositiveInt | None = None
+    refusal: str = ""
+    differences: dict[str, Difference] = {}
+
+
 class Release(BaseModel):
     """One entry of the model pool.
 
@@ -31,6 +75,8 @@ class Release(BaseModel):
         SHA-256 of the bytes of the sealed message.
     parity : float
         Largest absolute difference of a score between onnxruntime and torch.
+    int8 : Int8 or None
+        What became of the int8 file; None in releases from before there was one.
     data_source : str
         What the region states about the ECG that it learned from.
     metrics : dict
@@ -53,6 +99,7 @@ class Release(BaseModel):
     onnx_sha256: Digest
     size_bytes: PositiveInt
     parity: FiniteFloat
+    int8: Int8 | None = None
     created_at: Timestamp
     data_source: Annotated[str, StringConstraints(max_length=200)] = "unstated"
     metrics: dict[str, JsonValue]

@@ -50,6 +50,22 @@ def lying() -> TensorProto:
     return tensor
 
 
+def integers(
+    scale: object = 0.1, zero_point: object = 0, step: str = "scale"
+) -> tuple[list[NodeProto], list[TensorProto]]:
+    """8-bit weights on features; `step` names the scale."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["integers", step, "zero"], ["weights"]),
+        helper.make_node("Mul", ["features", "weights"], ["scores"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.arange(4, dtype=np.int8), "integers"),
+        numpy_helper.from_array(np.array(scale, np.float32), "scale"),
+        numpy_helper.from_array(np.array(zero_point, np.int8), "zero"),
+    ]
+    return nodes, constants
+
+
 def branch() -> NodeProto:
     inner = helper.make_graph(
         [helper.make_node("Identity", ["features"], ["out"])],
@@ -68,6 +84,29 @@ def test_accepts_a_plain_graph() -> None:
     check(make_model())
 
 
+def test_accepts_weights_that_are_integers() -> None:
+    check(make_model(*integers()))
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.1, np.nan, np.inf, [0.1, 0.1, 0.1, 0.0], [[0.1]]])
+def test_refuses_a_scale_that_is_no_step(scale: object) -> None:
+    with pytest.raises(ContractError, match="scale"):
+        check(make_model(*integers(scale)))
+
+
+def test_refuses_a_scale_that_depends_on_the_input() -> None:
+    nodes, constants = integers(step="width")
+    width = helper.make_node("ReduceMax", ["features"], ["width"], keepdims=0)
+    with pytest.raises(ContractError, match="no constant"):
+        check(make_model([width, *nodes], constants))
+
+
+def test_refuses_a_quantizer_without_a_scale() -> None:
+    node = helper.make_node("DequantizeLinear", ["features"], ["scores"])
+    with pytest.raises(ContractError):
+        check(make_model([node]))
+
+
 @pytest.mark.parametrize("data", [b"", b"\0", b"not onnx", b"\xff" * 1000, make_model()[:-20]])
 def test_refuses_bytes_that_are_no_model(data: bytes) -> None:
     with pytest.raises(ContractError):
@@ -79,7 +118,9 @@ def test_refuses_a_large_file_before_parsing_it() -> None:
         check(bytes(2 << 20))
 
 
-@pytest.mark.parametrize("operator", ["ConstantOfShape", "Tile", "Expand", "Loop", "NonZero"])
+@pytest.mark.parametrize(
+    "operator", ["ConstantOfShape", "Tile", "Expand", "Loop", "NonZero", "QuantizeLinear"]
+)
 def test_refuses_operators_beyond_the_list(operator: str) -> None:
     node = helper.make_node(operator, ["features"], ["scores"])
     with pytest.raises(ContractError, match="not allowed"):

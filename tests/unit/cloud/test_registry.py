@@ -10,12 +10,14 @@ from sqlalchemy import create_engine, text
 
 from cloud.pool_files import read_release, write_release
 from cloud.registry import Registry
-from cloud.release import Release, release_name
+from cloud.release import Int8, Release, release_name
 from common.digest import bytes_digest
 from common.errors import ConfigError, ContractError, PulseRingError
 from common.signing import Keyring, Signer
 
 ONNX = b"stands in for ONNX"
+INT8 = b"stands in for int8"
+WITH_INT8 = Int8(sha256=bytes_digest(INT8), size_bytes=len(INT8))
 
 
 def make_release(digest: str = "a" * 64, day: int = 1, **changed: Any) -> Release:
@@ -199,3 +201,67 @@ def test_a_second_writer_leaves_the_files_of_the_first(tmp_path: Path, signer: S
     trusted = Keyring({"cloud": tmp_path / "keys" / "signing.pub"})
     assert read_release(tmp_path / "pool", first.name, trusted) == (first, ONNX)
     assert [path.name for path in (tmp_path / "pool").iterdir()] == [first.name]
+
+
+def int8_path(registry: Registry, release: Release) -> Path:
+    return registry.folder(release.name) / "model.int8.onnx"
+
+
+def test_int8_file_lies_beside_the_float32_file(registry: Registry, signer: Signer) -> None:
+    release = registry.register(make_release(int8=WITH_INT8), ONNX, signer, INT8)
+    assert release.int8 == WITH_INT8
+    assert int8_path(registry, release).read_bytes() == INT8
+    assert registry.verified_int8(release.name) == INT8
+
+
+@pytest.mark.parametrize("int8", [None, Int8(refusal="too far off")])
+def test_release_without_an_int8_file_is_whole(
+    registry: Registry, signer: Signer, int8: Int8 | None
+) -> None:
+    release = registry.register(make_release(int8=int8), ONNX, signer)
+    assert registry.verify(release.name) == release
+    assert registry.verified_int8(release.name) is None
+
+
+def test_changed_int8_file_is_not_promoted_but_stops_no_service(
+    registry: Registry, signer: Signer
+) -> None:
+    release = registry.register(make_release(int8=WITH_INT8), ONNX, signer, INT8)
+    int8_path(registry, release).write_bytes(INT8 + b"!")
+    with pytest.raises(ContractError, match="not what the cloud signed"):
+        registry.promote(release.name, "one", now=1.0)
+    assert registry.verified_model(release.name) == (release, ONNX)
+
+
+def test_int8_digest_is_signed(registry: Registry, signer: Signer) -> None:
+    release = registry.register(make_release(int8=WITH_INT8), ONNX, signer, INT8)
+    document = registry.folder(release.name) / "release.json"
+    other = b"another file"
+    int8_path(registry, release).write_bytes(other)
+    document.write_text(document.read_text().replace(bytes_digest(INT8), bytes_digest(other)))
+    with pytest.raises(ContractError, match="signature"):
+        registry.verified_int8(release.name)
+
+
+@pytest.mark.parametrize("int8", [None, b"other bytes"])
+def test_registration_with_another_int8_file_than_stated_is_refused(
+    registry: Registry, signer: Signer, int8: bytes | None
+) -> None:
+    with pytest.raises(ContractError):
+        registry.register(make_release(int8=WITH_INT8), ONNX, signer, int8)
+    assert registry.releases() == ()
+
+
+def test_release_from_before_there_were_int8_files_still_loads(
+    tmp_path: Path, registry: Registry, signer: Signer
+) -> None:
+    class Older(Release):
+        def frozen_fields(self) -> dict[str, Any]:
+            return {k: v for k, v in super().frozen_fields().items() if k != "int8"}
+
+    release = registry.register(Older(**make_release().model_dump()), ONNX, signer)
+    assert b"int8" not in (registry.folder(release.name) / "release.json").read_bytes()
+    with create_engine(f"sqlite:///{tmp_path / 'pool.sqlite'}").begin() as connection:
+        connection.execute(text("update releases set document = json_remove(document, '$.int8')"))
+    assert registry.verify(release.name) == make_release()
+    assert registry.promote(release.name, "one", now=1.0).status == "current"

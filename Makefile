@@ -7,7 +7,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export VENV
 
-.PHONY: help setup setup-dev demo test test-slow lint format doctor data clean
+.PHONY: help setup setup-dev demo train test test-slow lint format doctor data clean
 
 help: ## what can be made
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -21,6 +21,9 @@ setup-dev:
 
 demo: setup ## a whole region on this machine; ARGS="--exit" ends by itself, ARGS="--help" tells more
 	@$(PY) -m simulators demo $(ARGS)
+
+train: setup ## the studies' recipe through the whole product: 40 rounds of 15 steps, five to ten minutes
+	@$(PY) -m simulators demo --exit --days 40 --steps 15 --mean-of 5 --root var/train $(ARGS)
 
 test: setup-dev lint ## lint, then unit, contract, integration and end-to-end tests
 	@$(PY) -m pytest -m "not slow" $(ARGS)

@@ -1,154 +1,101 @@
-"""What the clinical benchmark says about models over several seeds."""
+"""What the clinical benchmark says about models over several seeds and resampled patients."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
-from typing import Any, Literal, TypedDict
+from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
-from common.errors import ContractError
-from common.messages import UpdateHeader
-from common.metrics.report import beat_report
-from common.tasks.task import Parameters
-from common.wire import encode
+from common.ecg.labels import AAMI
+from common.metrics import ec57
+from common.metrics.bootstrap import patient_interval
+from common.metrics.figures import Confusion, accuracy, class_figures, macro_f1, of_reference
+from common.metrics.report import DOMINANT_S_RECORD, SCORED
 
-Report = Mapping[str, Any]
-"""What `cloud.report.score_test_set` returns, or a release carries."""
-
-UPDATE_DTYPES: dict[int, type[np.signedinteger[Any]]] = {8: np.int8, 16: np.int16}
-
-_PATHS = {
-    "accuracy": ("figures", "accuracy"),
-    "macro_f1": ("figures", "macro_f1_nsv"),
-    "s_f1": ("figures", "classes", "S", "f1"),
-    "s_f1_without_232": ("figures", "classes", "S", "f1_without_232"),
-    "s_sensitivity": ("figures", "classes", "S", "sensitivity"),
-    "s_positive_predictivity": ("figures", "classes", "S", "positive_predictivity"),
-    "v_f1": ("figures", "classes", "V", "f1"),
-    "v_sensitivity": ("figures", "classes", "V", "sensitivity"),
-    "v_positive_predictivity": ("figures", "classes", "V", "positive_predictivity"),
-    "accuracy_without_202": ("without_202", "accuracy"),
-    "macro_f1_without_202": ("without_202", "macro_f1_nsv"),
-}
-FIGURES = tuple(_PATHS)
+N, S, V = SCORED
+RESAMPLING_SEED = 20
 
 
 class Spread(TypedDict):
-    """One figure over the seeds: mean and sample standard deviation of the known values."""
+    """One figure: mean and sample standard deviation over seeds, 95 % interval over patients."""
 
     mean: float | None
     sd: float | None
+    ci95: tuple[float | None, float | None]
     values: list[float | None]
 
 
-def spread(values: Sequence[float | None]) -> Spread:
-    """Mean and sample standard deviation (n - 1), None where nobody can know them."""
+Figure = Callable[[Confusion], float | None]
+
+
+def _nsv(figure: Figure) -> Figure:
+    """The figure among beats whose reference is N, S or V, as single-lead papers give it."""
+    return lambda confusion: figure(of_reference(confusion, SCORED))
+
+
+FIGURES: Mapping[str, Figure] = {
+    "accuracy": _nsv(accuracy),
+    "macro_f1": _nsv(lambda c: macro_f1(c, SCORED)),
+    "s_f1": _nsv(lambda c: class_figures(c)[S].f1),
+    "s_f1_without_232": _nsv(lambda c: class_figures(c)[S].f1),
+    "s_sensitivity": lambda c: ec57.sveb(c).sensitivity,
+    "s_positive_predictivity": lambda c: ec57.sveb(c).positive_predictivity,
+    "v_f1": _nsv(lambda c: class_figures(c)[V].f1),
+    "v_sensitivity": lambda c: ec57.veb(c).sensitivity,
+    "v_positive_predictivity": lambda c: ec57.veb(c).positive_predictivity,
+    "accuracy_five_classes": accuracy,
+    "macro_f1_counting_f_and_q": lambda c: macro_f1(c, SCORED),
+    "macro_f1_four_classes": lambda c: macro_f1(c, (*SCORED, AAMI.index("F"))),
+}
+"""Figures of (5, 5) counts [true, said]; Se and +P by EC57 counting rules."""
+
+ByRecord = Mapping[str, Confusion]
+
+
+def spreads(by_seed: Sequence[ByRecord]) -> dict[str, Spread]:
+    """Each of `FIGURES` over seeds, from (5, 5) counts by record; all seeds scored the same."""
+    names = list(by_seed[0])
+    stack = np.array([[records[name] for name in names] for records in by_seed])
+    return {name: spread(_patients(name, names, stack), figure) for name, figure in FIGURES.items()}
+
+
+def spread(stack: NDArray[np.int64], figure: Figure) -> Spread:
+    """One figure of (seeds, K, 5, 5) counts."""
+    values = [figure(total) for total in stack.sum(axis=1)]
+    interval = patient_interval(stack, figure, np.random.default_rng(RESAMPLING_SEED))
+    return {**seeds(values), "ci95": (interval.low, interval.high)}
+
+
+def seeds(values: Sequence[float | None]) -> Spread:
+    """Mean and sample standard deviation (n - 1) of the known values; no interval."""
     known = [value for value in values if value is not None]
     return {
         "mean": fmean(known) if known else None,
         "sd": stdev(known) if len(known) > 1 else None,
+        "ci95": (None, None),
         "values": list(values),
     }
 
 
-def spreads(reports: Sequence[Report]) -> dict[str, Spread]:
-    """Each of `FIGURES` over the reports of several seeds."""
-    return {
-        name: spread([_at(report, path) for report in reports]) for name, path in _PATHS.items()
-    }
-
-
 def differences(ours: Mapping[str, Spread], peers: Mapping[str, Spread]) -> dict[str, Spread]:
-    """Ours minus peer, seed by seed; unknown where either is."""
+    """Ours minus peer, seed by seed, of the seeds that both have; unknown where either is."""
     return {
-        name: spread(
+        name: seeds(
             [
                 None if a is None or b is None else a - b
-                for a, b in zip(ours[name]["values"], peers[name]["values"], strict=True)
+                for a, b in zip(ours[name]["values"], peers[name]["values"], strict=False)
             ]
         )
-        for name in FIGURES
+        for name in ours
+        if name in peers
     }
 
 
-def all_n_report(report: Report) -> Report:
-    """The report of a model that says N of every beat, on the beats that `report` is about.
-
-    What it would say without record 202 is not in there: unknown.
-    """
-    num_beats = np.asarray(report["figures"]["confusion"], dtype=np.int64).sum(axis=1)
-    said = np.zeros((len(num_beats), len(num_beats)), dtype=np.int64)
-    said[:, 0] = num_beats
-    return {"figures": beat_report({"all": said}).to_dict()}
-
-
-def update_bytes(params: Parameters, kind: type[np.generic]) -> int:
-    """Size of an update message whose tensors are of the type `kind`, header included."""
-    header = UpdateHeader(
-        region="county",
-        hospital="north",
-        device="wb-01",
-        round_id=1,
-        base_digest="0" * 64,
-        num_examples=1000,
-        num_saturated=0,
-    )
-    return len(encode(header, {name: value.astype(kind) for name, value in params.items()}))
-
-
-def bytes_against_float32(
-    params: Parameters, traffic: Sequence[Mapping[str, Any]], bits: Literal[8, 16]
-) -> dict[str, Any]:
-    """Bytes per wristband and round, measured, against float32 FedAvg of the same model, computed.
-
-    Parameters
-    ----------
-    params : dict
-        Of the model.
-    traffic : sequence of mapping
-        The demo's summary of traffic, one a seed.
-    bits : {8, 16}
-        Of an update's integers.
-
-    Raises
-    ------
-    ContractError
-        If a demo counted no bytes.
-    """
-    if not all(traffic):
-        raise ContractError("a demo counted no bytes")
-    ours = {
-        way: fmean(counted[f"{way}_per_device_round"] for counted in traffic)
-        for way in ("up", "down")
-    }
-    own, float32 = update_bytes(params, UPDATE_DTYPES[bits]), update_bytes(params, np.float32)
-    peer = {"up": ours["up"] - own + float32, "down": ours["down"]}
-    return {
-        "counted": traffic[0]["counted"],
-        "peer": (
-            "float32 FedAvg, computed: the same messages, the update's integers replaced by "
-            "float32 under the same header"
-        ),
-        "update_bits": bits,
-        "update": _versus(own, float32),
-        "up": _versus(ours["up"], peer["up"]),
-        "down": _versus(ours["down"], peer["down"]),
-        "both": _versus(sum(ours.values()), sum(peer.values())),
-    }
-
-
-def _versus(ours: float, float32: float) -> dict[str, float]:
-    return {
-        "ours": round(ours, 1),
-        "float32_fedavg": round(float32, 1),
-        "ratio": round(float32 / ours, 3),
-    }
-
-
-def _at(report: Report, path: Sequence[str]) -> float | None:
-    value: Any = report
-    for key in path:
-        value = value.get(key) if value is not None else None
-    return None if value is None else float(value)
+def _patients(figure: str, names: Sequence[str], stack: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All patients, or those without the one that holds most S beats."""
+    if not figure.endswith("_without_232"):
+        return stack
+    return stack[:, [name != DOMINANT_S_RECORD for name in names]]

@@ -18,7 +18,17 @@ from common.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "benchmarks" / "results"
-PACKAGES = ("horovod", "iotcore", "numpy", "onnx", "onnxruntime", "paho-mqtt", "scipy", "torch")
+PACKAGES = (
+    "horovod",
+    "iotcore",
+    "matplotlib",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "paho-mqtt",
+    "scipy",
+    "torch",
+)
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _GIB = 2**30
 

@@ -81,13 +81,18 @@ class ServerRule(Contract):
 
 
 class LocalRule(Contract):
-    """What a wristband does in a round: steps of one batch each; `mu` is FedProx's."""
+    """What a wristband does in a round: steps of one batch each; `mu` is FedProx's.
+
+    With `simulated` each batch gets as many of the task's public simulated examples again, if the
+    task has any.
+    """
 
     learning_rate: Positive
     num_steps: Annotated[int, Field(ge=1, le=100_000)]
     batch_size: Annotated[int, Field(ge=1, le=4096)]
     mu: Annotated[FiniteFloat, Field(ge=0)] = 0.0
     seed: NonNegativeInt = 0
+    simulated: bool = True
 
 
 class FixedPoint(Contract):

@@ -77,7 +77,8 @@ class LearningConfig(_Table):
 
     The learning rate of the wristbands falls as a cosine from `lr_start` to `lr_end` over the
     first `lr_rounds` committed rounds of the region.  The first round of a cycle carries 16 bits
-    whatever `bits` says.
+    whatever `bits` says.  With `simulated`, wristbands add their task's public simulated examples to
+    each batch; they hold nobody's ECG.
     """
 
     algorithm: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"
@@ -93,6 +94,7 @@ class LearningConfig(_Table):
     weighting: Literal["uniform", "examples"] = "uniform"
     max_weight: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
     seed: Annotated[int, Field(ge=0)] = 0
+    simulated: bool = True
 
     @model_validator(mode="after")
     def _combinations(self) -> LearningConfig:

@@ -88,4 +88,5 @@ def _local_rule(learning: LearningConfig, num_trained: int) -> LocalRule:
         batch_size=learning.batch_size,
         mu=learning.mu,
         seed=learning.seed,
+        simulated=learning.simulated,
     )

@@ -76,6 +76,12 @@ def demo(
         bool, typer.Option("--synthetic", help="Use synthetic ECG even where MIT-BIH is.")
     ] = False,
     days: Annotated[str, typer.Option(help="Rounds of each day, such as 8,4.")] = "8,4",
+    steps: Annotated[
+        int, typer.Option(help="Local steps of a wristband in a round.", min=1, max=100_000)
+    ] = 40,
+    mean_of: Annotated[
+        int, typer.Option(help="Models that a day's seal is the mean of.", min=1, max=64)
+    ] = 3,
     seed: Annotated[int, typer.Option(help="The same seed gives the same model.", min=0)] = 0,
     algorithm: Annotated[
         Literal["fedavg", "fedprox", "fedadam"], typer.Option(help="Of local and server step.")
@@ -114,9 +120,10 @@ def demo(
             data_source=source.kind,
             seed=seed,
             workers=workers,
-            learning=_learning(algorithm, weighting) | {"lr_rounds": sum(rounds_per_day)},
+            learning=_learning(algorithm, weighting)
+            | {"lr_rounds": sum(rounds_per_day), "num_steps": steps},
             rounds={"rounds_per_day": rounds_per_day, "num_days": len(rounds_per_day), "quorum": 2},
-            seal={"wait_for_release_s": 300.0},
+            seal={"wait_for_release_s": 300.0, "mean_of": mean_of},
             broker_kind="auto" if "://" in broker else broker,
             broker_url=broker if "://" in broker else None,
             api_port=_free_or(port),

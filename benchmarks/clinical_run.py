@@ -51,7 +51,9 @@ class Ran:
 def run(arm: Arm, seed: int, source: EcgSource, folder: Path) -> Ran:
     """Train or fetch the models of a run and score them; the body of a worker process."""
     pin_to_one_thread()
-    models = kept_or_trained(arm, seed, _learners(source, arm.labels, arm.share), folder, lambda _: None)
+    models = kept_or_trained(
+        arm, seed, _learners(source, arm.labels, arm.share), folder, lambda _: None
+    )
     ran = Ran(arm, seed)
     for name, params in models.items():
         condition = "reference" if name == "model" else name

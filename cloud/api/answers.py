@@ -20,7 +20,9 @@ NO_BEATS = "No beats were found. This does not say that there are none: asystole
 class Beat(BaseModel):
     """One beat; `probability` is that of `label`.
 
-    A beat in a second that cannot be read has ``readable = false`` and is in no count.
+    A beat in a second that cannot be read has ``readable = false``. A beat that the model may well
+    be wrong about has ``inconclusive = true``: its most probable label is no finding. Neither is
+    in `counts`.
     """
 
     time_s: float
@@ -29,6 +31,7 @@ class Beat(BaseModel):
     probability: float
     probabilities: dict[str, float]
     readable: bool
+    inconclusive: bool
 
 
 class Stretch(BaseModel):
@@ -52,8 +55,9 @@ class ReleaseName(BaseModel):
 class AnalyzeAnswer(BaseModel):
     """Beats of a strip; every finding needs over-reading by a clinician.
 
-    `beats_note` says so when no beats were found. `counts` are readable beats; `heart_rate_bpm` is from the median interval between readable
-    beats, null when it cannot be told.
+    `beats_note` says so when no beats were found. `counts` are readable beats that are conclusive;
+    `num_inconclusive_beats` are the other readable ones. `heart_rate_bpm` is from the median
+    interval between readable beats, null when it cannot be told.
     """
 
     notice: str
@@ -70,6 +74,7 @@ class AnalyzeAnswer(BaseModel):
     heart_rate_bpm: float | None
     counts: dict[str, int]
     num_unreadable_beats: int
+    num_inconclusive_beats: int
     beats_note: str
     beats: list[Beat]
 
@@ -96,6 +101,7 @@ def answer(analysis: Analysis, facts: StripFacts, model: ServedModel) -> bytes:
             "heart_rate_bpm": None if rate is None else round(rate, 1),
             "counts": dict(zip(labels, counts, strict=True)),
             "num_unreadable_beats": int((~analysis.readable).sum()),
+            "num_inconclusive_beats": int((analysis.readable & analysis.inconclusive).sum()),
             "beats_note": "" if len(analysis.r_idx) else NO_BEATS,
             "beats": _beats(analysis, facts.fs_hz, labels),
         }
@@ -133,6 +139,7 @@ def _beats(analysis: Analysis, fs_hz: float, labels: tuple[str, ...]) -> list[di
         analysis.label_idx.tolist(),
         analysis.scores.astype(float).round(5).tolist(),
         analysis.readable.tolist(),
+        analysis.inconclusive.tolist(),
         strict=True,
     )
     return [
@@ -143,6 +150,7 @@ def _beats(analysis: Analysis, fs_hz: float, labels: tuple[str, ...]) -> list[di
             "probability": scores[label],
             "probabilities": dict(zip(labels, scores, strict=True)),
             "readable": readable,
+            "inconclusive": inconclusive,
         }
-        for time_s, sample, label, scores, readable in columns
+        for time_s, sample, label, scores, readable, inconclusive in columns
     ]

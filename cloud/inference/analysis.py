@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cloud.inference.model import ServedModel
 from common.ecg.beats import prepare
+from common.tasks.calibration import is_inconclusive
 
 MIN_INTERVALS = 3
 RATE_RANGE_BPM = (20.0, 300.0)
@@ -28,6 +29,9 @@ class Analysis:
         (B, C) float32, probability of each label.
     readable : ndarray
         (B,) bool, whether the second around the beat can be read.
+    inconclusive : ndarray
+        (B,) bool, whether the label would be wrong too often to be a finding
+        (`common.tasks.calibration`).
     readable_seconds : ndarray
         (S,) bool, one for each started second of the strip.
     heart_rate_bpm : float or None
@@ -40,6 +44,7 @@ class Analysis:
     label_idx: NDArray[np.int64]
     scores: NDArray[np.float32]
     readable: NDArray[np.bool_]
+    inconclusive: NDArray[np.bool_]
     readable_seconds: NDArray[np.bool_]
     heart_rate_bpm: float | None
     duration_s: float
@@ -57,8 +62,9 @@ class Analysis:
         ]
 
     def counts(self, num_labels: int) -> NDArray[np.int64]:
-        """(C,) readable beats of each label."""
-        return np.bincount(self.label_idx[self.readable], minlength=num_labels)
+        """(C,) readable and conclusive beats of each label."""
+        counted = self.readable & ~self.inconclusive
+        return np.bincount(self.label_idx[counted], minlength=num_labels)
 
 
 def analyze(model: ServedModel, ecg_mv: NDArray[np.floating], fs_hz: float) -> Analysis:
@@ -87,6 +93,7 @@ def analyze(model: ServedModel, ecg_mv: NDArray[np.floating], fs_hz: float) -> A
         label_idx=scores.argmax(axis=1),
         scores=scores,
         readable=beats.readable,
+        inconclusive=is_inconclusive(scores),
         readable_seconds=beats.readable_seconds,
         heart_rate_bpm=heart_rate_bpm(beats.r_idx / fs_hz, beats.readable),
         duration_s=len(ecg_mv) / fs_hz,

@@ -7,20 +7,27 @@ export const LABELS = {
   F: { meaning: "fusion", colour: "#7a1f7a", shape: "diamond" },
   Q: { meaning: "unclassifiable, never a finding", colour: "#3d4852", shape: "circle" },
 };
-export const UNREADABLE = { meaning: "beat in a second that cannot be read", colour: "#5f6b76", shape: "cross" };
+export const INCONCLUSIVE = { meaning: "inconclusive: the model may well be wrong here", colour: "#66717c", shape: "bar", letter: "?" };
+export const UNREADABLE = { meaning: "beat in a second that cannot be read", colour: "#5f6b76", shape: "cross", letter: "×" };
 export const SURE = 0.8;
 const ECTOPIC = new Set(["S", "V", "F"]);
+const HOLLOW = new Set(["circle", "cross", "bar"]);
+
+export function isInconclusive(beat) {
+  return beat.readable && beat.inconclusive;
+}
 
 export function isEctopic(beat) {
-  return beat.readable && ECTOPIC.has(beat.label);
+  return beat.readable && !beat.inconclusive && ECTOPIC.has(beat.label);
 }
 
 export function markOf(beat) {
+  if (isInconclusive(beat)) return INCONCLUSIVE;
   return beat.readable ? LABELS[beat.label] ?? UNREADABLE : UNREADABLE;
 }
 
 export function letterOf(beat) {
-  return beat.readable ? beat.label : "?";
+  return markOf(beat).letter ?? beat.label;
 }
 
 const PATHS = {
@@ -29,6 +36,7 @@ const PATHS = {
   triangle: (pen, r) => polygon(pen, [[0, -r], [r, r * 0.8], [-r, r * 0.8]]),
   square: (pen, r) => polygon(pen, [[-r, -r], [r, -r], [r, r], [-r, r]], 0.8),
   diamond: (pen, r) => polygon(pen, [[0, -r], [r, 0], [0, r], [-r, 0]]),
+  bar: (pen, r) => polygon(pen, [[-r, -r], [r, -r], [r, r], [-r, r]], 1, 0.5),
   cross: (pen, r) => { polygon(pen, [[-r, -r], [r, r]], 0.6); polygon(pen, [[-r, r], [r, -r]], 0.6); },
 };
 
@@ -39,12 +47,12 @@ export function drawMark(pen, x, y, radius, mark, sure = true) {
   PATHS[mark.shape](pen, radius);
   pen.strokeStyle = pen.fillStyle = mark.colour;
   pen.lineWidth = 1.5;
-  if (sure && !["circle", "cross"].includes(mark.shape)) pen.fill();
+  if (sure && !HOLLOW.has(mark.shape)) pen.fill();
   pen.stroke();
   pen.restore();
 }
 
-function polygon(pen, points, scale = 1) {
-  points.forEach(([x, y], i) => (i ? pen.lineTo(x * scale, y * scale) : pen.moveTo(x * scale, y * scale)));
+function polygon(pen, points, scale = 1, flat = 1) {
+  points.forEach(([x, y], i) => (i ? pen.lineTo(x * scale, y * scale * flat) : pen.moveTo(x * scale, y * scale * flat)));
   pen.closePath();
 }

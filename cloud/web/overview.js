@@ -1,10 +1,11 @@
-// The whole strip in one line: ectopic beats, what cannot be read, and the part on paper.
+// The whole strip in one line: ectopic and inconclusive beats, what cannot be read, and the part on paper.
 
-import { isEctopic, markOf } from "./labels.js";
+import { isEctopic, isInconclusive, letterOf, markOf } from "./labels.js";
 import { fitted, hatch } from "./paper.js";
 
 const HEIGHT = 34;
-const LANES = { S: 4, F: 13, V: 22 };
+const LANES = { S: 2, F: 10, V: 18, "?": 26 };
+const LANE_HEIGHT = 7;
 
 export function drawOverview(canvas, strip, fromS, shownS) {
   const width = canvas.clientWidth;
@@ -12,9 +13,11 @@ export function drawOverview(canvas, strip, fromS, shownS) {
   const x = (timeS) => (timeS / strip.duration_s) * width;
   for (const { from_s, to_s } of strip.unreadable) hatch(pen, x(from_s), 0, x(to_s) - x(from_s), HEIGHT, 5);
   for (const beat of strip.beats) {
-    if (!isEctopic(beat)) continue;
-    pen.fillStyle = markOf(beat).colour;
-    pen.fillRect(x(beat.time_s) - 1, LANES[beat.label], 2, 8);
+    const [left, top] = [x(beat.time_s) - 1, LANES[letterOf(beat)]];
+    pen.fillStyle = pen.strokeStyle = markOf(beat).colour;
+    pen.lineWidth = 1;
+    if (isEctopic(beat)) pen.fillRect(left, top, 2, LANE_HEIGHT);
+    if (isInconclusive(beat)) pen.strokeRect(left - 0.5, top + 0.5, 3, LANE_HEIGHT - 2);
   }
   pen.strokeStyle = "#0b5394";
   pen.lineWidth = 2;

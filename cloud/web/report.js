@@ -1,6 +1,6 @@
 // Summary, legend and table of beats, as text.
 
-import { LABELS, SURE, UNREADABLE, drawMark, isEctopic, letterOf } from "./labels.js";
+import { INCONCLUSIVE, LABELS, SURE, UNREADABLE, drawMark, isEctopic, isInconclusive, letterOf } from "./labels.js";
 import { clock, fitted } from "./paper.js";
 
 const MAX_ROWS = 500;
@@ -22,9 +22,7 @@ export function showFacts(into, answer, source) {
     rate === null
       ? fact("Heart rate", "cannot be told", "too few readable beats")
       : fact("Heart rate", `${Math.round(rate)} /min`, "from the median RR interval"),
-    fact("Beats", countsText(answer), answer.num_unreadable_beats
-      ? `${answer.num_unreadable_beats} more in seconds that cannot be read`
-      : "none in seconds that cannot be read"),
+    fact("Beats", countsText(answer), leftOutText(answer)),
     fact("Readable", percent(answer.readable_fraction), `of ${clock(answer.analyzed_s)} analysed`),
     fact("Lead", answer.lead, answer.lead_validated ? "the lead of training" : "NOT validated"),
     released,
@@ -41,7 +39,7 @@ export function showWarning(into, answer) {
 }
 
 export function showLegend(into) {
-  const marks = [...Object.entries(LABELS), ["?", UNREADABLE]];
+  const marks = [...Object.entries(LABELS), ...[INCONCLUSIVE, UNREADABLE].map((mark) => [mark.letter, mark])];
   into.replaceChildren(...marks.map(([letter, mark]) => legendItem(letter, mark)), ...[
     element("span", `hollow: probability under ${percent(SURE)}`),
     element("span", "hatched: cannot be read"),
@@ -50,7 +48,7 @@ export function showLegend(into) {
 
 // Returns how many beats were left out of the table.
 export function showBeats(into, beats, all, lookAt) {
-  const listed = beats.filter((beat) => all || isEctopic(beat) || !beat.readable);
+  const listed = beats.filter((beat) => all || isEctopic(beat) || beat.inconclusive || !beat.readable);
   into.replaceChildren(...listed.slice(0, MAX_ROWS).map((beat) => beatRow(beat, lookAt)));
   return Math.max(0, listed.length - MAX_ROWS);
 }
@@ -65,6 +63,11 @@ function countsText(answer) {
   return Object.entries(answer.counts).map(([label, count]) => `${label} ${count}`).join(" · ");
 }
 
+function leftOutText({ num_inconclusive_beats: unsure, num_unreadable_beats: unread }) {
+  const notRead = unread ? `${unread} more in seconds that cannot be read` : "none in seconds that cannot be read";
+  return unsure ? `${unsure} more inconclusive · ${notRead}` : notRead;
+}
+
 function legendItem(letter, mark) {
   const made = element("span");
   const canvas = element("canvas", "", { "aria-hidden": "true" });
@@ -74,7 +77,7 @@ function legendItem(letter, mark) {
 }
 
 function beatRow(beat, lookAt) {
-  const row = element("tr", "", beat.readable ? {} : { class: "unread" });
+  const row = element("tr", "", rowAttributes(beat));
   const time = element("button", clock(beat.time_s, 2), { type: "button" });
   time.addEventListener("click", () => lookAt(beat.time_s));
   const cell = element("td");
@@ -82,11 +85,21 @@ function beatRow(beat, lookAt) {
   const others = Object.entries(beat.probabilities).filter(([label]) => label !== beat.label)
     .map(([label, share]) => `${label} ${percent(share)}`.replaceAll(" ", "\u00a0")).join(" · ");
   row.append(cell,
-    element("td", `${letterOf(beat)}${beat.readable ? "" : ` (${beat.label})`}`, { class: "label" }),
+    element("td", labelText(beat), { class: "label" }),
     element("td", percent(beat.probability)),
     element("td", others),
     element("td", beat.readable ? "readable" : "cannot be read"));
   return row;
+}
+
+function rowAttributes(beat) {
+  if (isInconclusive(beat)) return { class: "unsure" };
+  return beat.readable ? {} : { class: "unread" };
+}
+
+function labelText(beat) {
+  if (isInconclusive(beat)) return `inconclusive (${beat.label}\u00a0${percent(beat.probability)})`;
+  return beat.readable ? beat.label : `${letterOf(beat)} (${beat.label})`;
 }
 
 function percent(share) {

@@ -1,6 +1,6 @@
 // Which part of a strip is on paper, and how keys, buttons and the overview move it.
 
-import { isEctopic } from "./labels.js";
+import { isEctopic, isInconclusive } from "./labels.js";
 import { drawOverview } from "./overview.js";
 import { MM, clock, drawPage, layout, voltageRange } from "./paper.js";
 
@@ -36,9 +36,9 @@ export class View {
 
   describe() {
     const shown = this.strip.beats.filter((b) => b.time_s >= this.fromS && b.time_s < this.fromS + this.shownS);
-    const ectopic = shown.filter(isEctopic).length;
+    const [ectopic, unsure] = [isEctopic, isInconclusive].map((is) => shown.filter(is).length);
     this.paper.setAttribute("aria-label",
-      `ECG strip, ${this.windowText.textContent}: ${shown.length} beats, ${ectopic} labelled ectopic. All beats are in the table.`);
+      `ECG strip, ${this.windowText.textContent}: ${shown.length} beats, ${ectopic} labelled ectopic, ${unsure} inconclusive. All beats are in the table.`);
   }
 
   clamped(fromS) {

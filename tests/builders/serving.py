@@ -25,13 +25,16 @@ from common.ecg.labels import AAMI
 from common.ecg.synthetic import synthesize
 
 REGION = "county"
+NUM_WINDOWS = INPUT_SHAPES["beat_mv"][0]
+LOCAL = 4  # column of `rr`: log of RR before the beat over the local median
 
 
 def make_onnx(premature_weight: float = 20.0) -> bytes:
     """A graph that calls early beats S and beats of much energy V, with the beat task's inputs."""
-    weights = np.zeros((2 + INPUT_SHAPES["rr"][0], len(AAMI)), np.float32)
+    num_features = NUM_WINDOWS + INPUT_SHAPES["rr"][0] + INPUT_SHAPES["rhythm"][0]
+    weights = np.zeros((num_features, len(AAMI)), np.float32)
     weights[0, 2], weights[1, 2] = 40.0, -40.0  # energy of the beat less its template's
-    weights[2, 1] = -premature_weight  # log of RR before the beat over the local median
+    weights[NUM_WINDOWS + LOCAL, 1] = -premature_weight
     bias = np.array([2.0, 0.0, 0.0, -3.0, -3.0], np.float32)
     constants: dict[str, NDArray[Any]] = {
         "axes": np.array([2], np.int64),
@@ -42,7 +45,7 @@ def make_onnx(premature_weight: float = 20.0) -> bytes:
         [
             helper.make_node("Mul", ["beat_mv", "beat_mv"], ["square"]),
             helper.make_node("ReduceMean", ["square", "axes"], ["energy"], keepdims=0),
-            helper.make_node("Concat", ["energy", "rr"], ["features"], axis=1),
+            helper.make_node("Concat", ["energy", "rr", "rhythm"], ["features"], axis=1),
             helper.make_node("Gemm", ["features", "weights", "bias"], ["logits"]),
             helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
         ],

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from cloud.api.answers import NO_BEATS
 from common.notice import MEANING_OF_N, NOTICE
@@ -78,6 +78,20 @@ def open_strip(page: Page, **changes: Any) -> None:
     expect(page.locator("#status")).to_contain_text("strip.json:")
 
 
+def doubt_every_beat(page: Page) -> None:
+    """Let the API answer that every beat is V at 52 %, which is inconclusive."""
+
+    def change(route: Route) -> None:
+        answer = route.fetch().json()
+        for beat in answer["beats"]:
+            beat |= {"label": "V", "probability": 0.52, "inconclusive": True}
+        answer["counts"] = dict.fromkeys(answer["counts"], 0)
+        answer["num_inconclusive_beats"] = len(answer["beats"])
+        route.fulfill(json=answer)
+
+    page.route("**/v1/ecg/analyze", change)
+
+
 def facts(page: Page) -> Locator:
     return page.locator("#facts")
 
@@ -94,6 +108,15 @@ def test_says_what_n_is_and_what_each_mark_means(page: Page) -> None:
     legend = page.locator("#legend")
     for meaning in ("not ectopic", "supraventricular", "ventricular", "fusion", "unclassifiable"):
         expect(legend).to_contain_text(meaning)
+
+
+def test_the_legend_tells_inconclusive_from_unreadable(page: Page) -> None:
+    for letter, meaning in (
+        ("?", "inconclusive: the model may well be wrong here"),
+        ("×", "beat in a second that cannot be read"),
+    ):
+        mark = page.locator("#legend > span", has_text=meaning)
+        expect(mark.locator("b")).to_have_text(letter)
 
 
 def test_an_example_is_drawn_and_says_that_it_is_synthetic(page: Page) -> None:
@@ -161,7 +184,23 @@ def test_noise_is_told_as_unreadable(page: Page) -> None:
     body["ecg_mv"][1800:2880] = noise.round(3).tolist()
     open_strip(page, ecg_mv=body["ecg_mv"])
     expect(facts(page)).to_contain_text("85 %")
-    expect(page.locator("#beats tr.unread").first).to_contain_text("cannot be read")
+    first = page.locator("#beats tr.unread").first
+    expect(first).to_contain_text("cannot be read")
+    expect(first).to_contain_text("×")
+
+
+def test_an_inconclusive_beat_is_named_with_what_it_may_be_and_is_no_ectopic_beat(
+    page: Page,
+) -> None:
+    doubt_every_beat(page)
+    open_strip(page)
+    num_beats = int(re.findall(r"\d+", page.locator("#status").inner_text())[0])
+    listed = page.locator("#beats tr.unsure")
+    expect(listed).to_have_count(num_beats)
+    expect(listed.first).to_contain_text(re.compile(r"inconclusive \(V\s52 %\)"))
+    expect(facts(page)).to_contain_text(f"{num_beats} more inconclusive")
+    summary = page.locator("#paper").get_attribute("aria-label") or ""
+    assert re.search(r": (\d+) beats, 0 labelled ectopic, \1 inconclusive", summary)
 
 
 def test_keys_move_the_strip(page: Page) -> None:

@@ -95,7 +95,7 @@ def test_tritonclient_infers_what_onnxruntime_does(
 
 
 def test_tritonclient_shows_the_servers_error(client: triton.InferenceServerClient) -> None:
-    tensors = [triton_input("rr", np.zeros((1, 29), np.float32), binary=True)]
+    tensors = [triton_input("rr", np.zeros((1, *INPUT_SHAPES["rr"]), np.float32), binary=True)]
     with pytest.raises(triton.InferenceServerException, match="the inputs are"):
         client.infer("beats", tensors)
 

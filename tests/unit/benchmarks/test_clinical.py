@@ -3,26 +3,27 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import typer
 
 from benchmarks import clinical, results_file
-from common.ecg.sources import synthetic_source
-from common.errors import PulseRingError
+from benchmarks.clinical_arms import ARMS
 
 
-def make_summary(**values: Any) -> dict[str, Any]:
-    return {"data_source": "synthetic", "releases": {"1": "r-1", "2": "r-2"}} | values
+def test_all_arms_run_unless_some_are_named() -> None:
+    assert clinical._arms(None, quick=False) == list(ARMS)
+    named = clinical._arms(["local_only", "federated"], quick=False)
+    assert [arm.name for arm in named] == ["local_only", "federated"]
 
 
-def test_a_demo_on_other_ecg_than_the_peer_is_not_compared() -> None:
-    with pytest.raises(PulseRingError, match="the demo ran on mitdb"):
-        clinical._check_comparable(make_summary(data_source="mitdb"), synthetic_source())
+def test_an_unknown_arm_is_named_beside_those_there_are() -> None:
+    with pytest.raises(typer.BadParameter, match=r"no arm fedrated; there are federated, .*local"):
+        clinical._arms(["federated", "fedrated"], quick=False)
 
 
-def test_a_release_of_an_earlier_day_is_not_compared() -> None:
-    with pytest.raises(PulseRingError, match="refused day 2"):
-        clinical._check_comparable(
-            make_summary(releases={"1": "r-1", "2": None}), synthetic_source()
-        )
+def test_quick_shortens_every_arm_and_its_learning_rate_falls_as_fast() -> None:
+    for arm in clinical._arms(None, quick=True):
+        assert arm.num_rounds == clinical.QUICK_ROUNDS
+        assert arm.rule(seed=0).lr_rounds == clinical.QUICK_ROUNDS
 
 
 def test_synthetic_figures_never_take_the_name_of_clinical_ones(
@@ -35,7 +36,7 @@ def test_synthetic_figures_never_take_the_name_of_clinical_ones(
         return results_file.RESULTS / f"{name}.json"
 
     monkeypatch.setattr(results_file, "write", write)
-    clinical._keep({"data_source": "synthetic"}, quick=False)
-    clinical._keep({"data_source": "mitdb"}, quick=False)
-    clinical._keep({"data_source": "mitdb"}, quick=True)
+    clinical._keep({"data_source": "synthetic"}, [], whole=True)
+    clinical._keep({"data_source": "mitdb"}, [], whole=True)
+    clinical._keep({"data_source": "mitdb"}, [], whole=False)
     assert written == ["clinical-synthetic", "clinical"]

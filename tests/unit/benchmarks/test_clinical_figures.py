@@ -1,41 +1,54 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import cache
 
 import numpy as np
 import pytest
 
 from benchmarks import clinical_figures as figures
-from benchmarks.clinical_table import bytes_table, figures_table, shown
+from benchmarks.clinical_figures import FIGURES, N, S, Spread, V
+from benchmarks.clinical_table import ROWS, cell, figures_table
 from common.ecg.labels import AAMI
-from common.errors import ContractError
-from common.metrics.report import beat_report
-from common.tasks.dummy import DummyTask
+from common.metrics.bootstrap import patient_interval
+from common.metrics.figures import Confusion, accuracy
+from common.metrics.report import DOMINANT_S_RECORD
 
-PARAMS = DummyTask().initial(0)
-TRAFFIC = {"counted": "payloads", "up_per_device_round": 900.0, "down_per_device_round": 600.0}
-
-
-def make_report(hits: int = 90, misses: int = 10) -> figures.Report:
-    """Two records; `hits` of each class are right, `misses` are taken for the next class."""
-    record = np.eye(5, dtype=np.int64) * hits + np.roll(np.eye(5, dtype=np.int64), 1, 1) * misses
-    report = beat_report({"100": record, "232": record}).to_dict()
-    return {"figures": report, "without_202": {"accuracy": 0.5, "macro_f1_nsv": 0.25}}
+F, Q = AAMI.index("F"), AAMI.index("Q")
 
 
-def make_document(reports: list[figures.Report]) -> dict[str, Any]:
-    ours = figures.spreads(reports)
-    return {
-        "federated": ours,
-        "centralised": ours,
-        "federated_minus_centralised": figures.differences(ours, ours),
-        "all_n": figures.spreads([figures.all_n_report(report) for report in reports]),
-    }
+def make_counts(
+    hits: int = 90, misses: int = 10, classes: tuple[int, ...] = (N, S, V)
+) -> Confusion:
+    """Of each class `hits` beats are right and `misses` are taken for the next of N, S, V."""
+    counts = np.zeros((len(AAMI), len(AAMI)), dtype=np.int64)
+    for c in classes:
+        counts[c, c] += hits
+        counts[c, (c + 1) % 3] += misses
+    return counts
 
 
-def test_spread_is_the_mean_and_the_sample_standard_deviation() -> None:
-    found = figures.spread([1.0, 2.0, 4.0])
+def figure(name: str, counts: Confusion) -> float | None:
+    return FIGURES[name](counts)
+
+
+def make_spread(*values: float | None) -> Spread:
+    return figures.seeds(values)
+
+
+@cache
+def spreads_of(*hits: int) -> dict[str, Spread]:
+    """Two records a seed, as good as its `hits` of 100; the dominant one has V beats only."""
+    return figures.spreads(
+        [
+            {"100": make_counts(h, 100 - h), DOMINANT_S_RECORD: make_counts(h, 100 - h, (V,))}
+            for h in hits
+        ]
+    )
+
+
+def test_seeds_give_the_mean_and_the_sample_standard_deviation() -> None:
+    found = figures.seeds([1.0, 2.0, 4.0])
     assert found["mean"] == pytest.approx(7 / 3)
     assert found["sd"] == pytest.approx(float(np.std([1.0, 2.0, 4.0], ddof=1)))
     assert found["values"] == [1.0, 2.0, 4.0]
@@ -45,84 +58,129 @@ def test_spread_is_the_mean_and_the_sample_standard_deviation() -> None:
     ("values", "mean", "sd"),
     [([], None, None), ([None], None, None), ([0.5], 0.5, None), ([0.5, None], 0.5, None)],
 )
-def test_spread_does_not_invent_what_nobody_can_know(
+def test_seeds_do_not_invent_what_nobody_can_know(
     values: list[float | None], mean: float | None, sd: float | None
 ) -> None:
-    assert figures.spread(values) == {"mean": mean, "sd": sd, "values": values}
+    unknown = (None, None)
+    assert figures.seeds(values) == {"mean": mean, "sd": sd, "ci95": unknown, "values": values}
 
 
-def test_spreads_take_each_figure_from_its_place_in_the_report() -> None:
-    found = figures.spreads([make_report(90, 10), make_report(80, 20)])
-    assert tuple(found) == figures.FIGURES
+def test_the_interval_is_the_bootstrap_over_patients() -> None:
+    stack = np.array([[make_counts(50 + 5 * k, 10) for k in range(6)]] * 2)
+    found = figures.spread(stack, accuracy)
+    rng = np.random.default_rng(figures.RESAMPLING_SEED)
+    expected = patient_interval(stack, accuracy, rng)
+    assert found["ci95"] == (expected.low, expected.high)
+    low, high = found["ci95"]
+    assert low is not None
+    assert high is not None
+    assert found["mean"] is not None
+    assert low < found["mean"] < high
+
+
+def test_patients_who_are_alike_leave_nothing_to_chance() -> None:
+    found = figures.spread(np.array([[make_counts(80, 20)] * 4]), accuracy)
+    assert found["mean"] == pytest.approx(0.8)
+    assert found["ci95"] == pytest.approx((0.8, 0.8))
+
+
+def test_the_same_counts_give_the_same_interval_again() -> None:
+    stack = np.array([[make_counts(50 + 5 * k, 10) for k in range(4)]])
+    assert figures.spread(stack, accuracy) == figures.spread(stack, accuracy)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "s_f1", "v_f1"])
+def test_a_figure_among_n_s_and_v_does_not_know_reference_f_and_q(name: str) -> None:
+    counts = make_counts()
+    others = counts.copy()
+    others[F, [N, V, F]] = 30
+    others[Q, [S, Q]] = 50
+    assert figure(name, others) == figure(name, counts)
+
+
+@pytest.mark.parametrize("name", ["accuracy_five_classes", "macro_f1_counting_f_and_q"])
+def test_a_figure_among_all_five_classes_counts_them(name: str) -> None:
+    others = make_counts()
+    others[F, V] = others[Q, N] = 30
+    found, without = figure(name, others), figure(name, make_counts())
+    assert found is not None
+    assert without is not None
+    assert found < without
+
+
+def test_to_say_f_of_an_n_beat_is_wrong_among_n_s_and_v_too() -> None:
+    counts = make_counts(100, 0)
+    counts[N, N], counts[N, F] = 70, 30
+    assert figure("accuracy", counts) == pytest.approx(270 / 300)
+
+
+def test_four_classes_count_the_f1_of_f() -> None:
+    counts = make_counts(100, 0)
+    counts[F, N] = 100
+    three = figure("macro_f1_counting_f_and_q", counts)
+    assert three is not None
+    assert figure("macro_f1_four_classes", counts) == pytest.approx(3 * three / 4)
+
+
+def test_sensitivities_are_by_class_and_predictivities_leave_f_out_of_the_false_v() -> None:
+    counts = make_counts(90, 10)
+    counts[F, V] = 500  # EC57: F taken for V is neither right nor wrong
+    assert figure("v_sensitivity", counts) == pytest.approx(0.9)
+    assert figure("v_positive_predictivity", counts) == pytest.approx(0.9)
+    assert figure("s_sensitivity", counts) == pytest.approx(0.9)
+
+
+def test_spreads_have_every_figure_over_all_seeds() -> None:
+    found = spreads_of(90, 80)
+    assert found.keys() == FIGURES.keys()
     assert found["accuracy"]["values"] == pytest.approx([0.9, 0.8])
-    assert found["s_f1"]["values"] == pytest.approx([0.9, 0.8])
     assert found["v_sensitivity"]["values"] == pytest.approx([0.9, 0.8])
-    assert found["macro_f1_without_202"]["values"] == [0.25, 0.25]
 
 
-def test_differences_are_paired_by_seed() -> None:
-    ours = figures.spreads([make_report(90, 10), make_report(80, 20)])
-    peer = figures.spreads([make_report(80, 20), make_report(80, 20)])
-    found = figures.differences(ours, peer)["accuracy"]
+def test_without_232_that_record_is_left_out() -> None:
+    good, bad = make_counts(100, 0), make_counts(0, 100)
+    found = figures.spreads([{"100": good, DOMINANT_S_RECORD: bad}])
+    assert found["s_f1_without_232"]["values"] == [1.0]
+    assert found["s_f1"]["values"] == pytest.approx([0.5])
+
+
+def test_differences_are_taken_seed_by_seed() -> None:
+    found = figures.differences(spreads_of(90, 80), spreads_of(80, 80))["accuracy"]
     assert found["values"] == pytest.approx([0.1, 0.0])
+    assert found["mean"] == pytest.approx(0.05)
     assert found["sd"] == pytest.approx(0.1 / math.sqrt(2))
 
 
 def test_a_difference_to_an_unknown_figure_is_unknown() -> None:
-    ours = figures.spreads([make_report()])
-    peer = figures.spreads([figures.all_n_report(make_report())])
-    assert figures.differences(ours, peer)["accuracy_without_202"]["values"] == [None]
+    ours, peers = {"s_f1": make_spread(0.5, 0.25)}, {"s_f1": make_spread(None, 0.25)}
+    assert figures.differences(ours, peers)["s_f1"]["values"] == [None, 0.0]
 
 
-def test_saying_n_of_every_beat_is_right_as_often_as_a_beat_is_n() -> None:
-    found = figures.spreads([figures.all_n_report(make_report(90, 10))])
-    assert found["accuracy"]["mean"] == pytest.approx(1 / len(AAMI))
-    assert found["s_f1"]["mean"] == 0.0
-    assert found["s_f1_without_232"]["mean"] == 0.0
-    assert found["v_f1"]["mean"] == 0.0
-    assert found["macro_f1"]["mean"] == pytest.approx((2 / (1 + len(AAMI))) / 3)
-    assert found["s_positive_predictivity"]["mean"] is None
+def test_only_figures_and_seeds_that_both_have_are_compared() -> None:
+    ours = {"s_f1": make_spread(0.5, 0.25), "ours": make_spread(1.0)}
+    found = figures.differences(ours, {"s_f1": make_spread(0.25), "theirs": make_spread(1.0)})
+    assert {name: spread["values"] for name, spread in found.items()} == {"s_f1": [0.25]}
 
 
-@pytest.mark.parametrize(("bits", "saved"), [(8, 3), (16, 2)])
-def test_integers_save_their_share_of_four_bytes_a_parameter(bits: int, saved: int) -> None:
-    size = sum(value.size for value in PARAMS.values())
-    own = figures.update_bytes(PARAMS, figures.UPDATE_DTYPES[bits])
-    # The header is padded to 8 bytes, and "I8" is a letter shorter than "F32".
-    assert figures.update_bytes(PARAMS, np.float32) - own == pytest.approx(saved * size, abs=16)
+def test_the_table_has_a_row_for_each_figure_and_a_column_for_each_model_there_is() -> None:
+    ours = spreads_of(90, 80)
+    document = {"federated": ours, "federated_minus_centralised": figures.differences(ours, ours)}
+    table = figures_table(document)
+    assert table.row_count == len(ROWS)
+    assert [column.header for column in table.columns] == ["", "federated (ours)", "difference"]
+    assert "+0.000 ± 0.000" in list(table.columns[2].cells)
 
 
-def test_only_the_update_is_larger_with_float32() -> None:
-    found = figures.bytes_against_float32(PARAMS, [TRAFFIC, TRAFFIC], 16)
-    more = found["update"]["float32_fedavg"] - found["update"]["ours"]
-    assert more > 0
-    assert found["up"] == {
-        "ours": 900.0,
-        "float32_fedavg": 900.0 + more,
-        "ratio": round(1 + more / 900, 3),
-    }
-    assert found["down"] == {"ours": 600.0, "float32_fedavg": 600.0, "ratio": 1.0}
-    assert found["both"]["ratio"] == round((1500 + more) / 1500, 3)
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [([], "n/a"), ([None], "n/a"), ([0.5], "0.500"), ([0.5, 0.5], "0.500 ± 0.000")],
+)
+def test_a_cell_says_what_is_unknown_and_shows_no_sd_of_one_seed(
+    values: list[float | None], text: str
+) -> None:
+    assert cell(make_spread(*values)) == text
 
 
-def test_a_demo_that_counted_no_bytes_gives_no_figure() -> None:
-    with pytest.raises(ContractError, match="counted no bytes"):
-        figures.bytes_against_float32(PARAMS, [TRAFFIC, {}], 16)
-
-
-def test_the_table_has_a_row_for_every_figure_and_says_what_is_unknown() -> None:
-    table = figures_table(make_document([make_report()]))
-    assert table.row_count == len(figures.FIGURES)
-    assert "n/a" in list(table.columns[-1].cells)
-    assert "+0.000" in list(table.columns[3].cells)
-
-
-def test_one_seed_shows_no_standard_deviation() -> None:
-    assert shown(figures.spread([0.5])) == "0.500"
-    assert shown(figures.spread([0.5, 0.5])) == "0.500 ± 0.000"
-    assert shown(figures.spread([-0.25]), signed=True) == "-0.250"
-
-
-def test_the_table_of_bytes_shows_ours_beside_float32() -> None:
-    table = bytes_table(figures.bytes_against_float32(PARAMS, [TRAFFIC], 16))
-    assert list(table.columns[1].cells)[1] == "900"
+def test_a_difference_has_its_sign() -> None:
+    assert cell(make_spread(0.25), signed=True) == "+0.250"
+    assert cell(make_spread(-0.25), signed=True) == "-0.250"

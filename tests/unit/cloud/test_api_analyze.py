@@ -11,6 +11,7 @@ import pytest
 from httpx import ASGITransport, AsyncClient, Response
 
 from common.notice import MEANING_OF_N, NOTICE
+from common.tasks.calibration import is_inconclusive
 from tests.builders.asgi import Client
 from tests.builders.serving import FakePool, make_app, make_release, make_strip, strip_json
 
@@ -66,8 +67,17 @@ def test_a_beat_has_time_sample_label_and_its_probability() -> None:
         assert beat["probability"] == max(beat["probabilities"].values())
         assert beat["probabilities"][beat["label"]] == beat["probability"]
         assert sum(beat["probabilities"].values()) == pytest.approx(1, abs=1e-4)
-    assert sum(answer["counts"].values()) == len(answer["beats"])
+    conclusive = [beat for beat in answer["beats"] if not beat["inconclusive"]]
+    assert sum(answer["counts"].values()) == len(conclusive)
     assert set(answer["counts"]) == {"N", "S", "V", "F", "Q"}
+
+
+def test_a_beat_that_the_model_may_well_be_wrong_about_is_inconclusive() -> None:
+    answer = post_json(**strip_json(60)).json()
+    scores = np.array([list(beat["probabilities"].values()) for beat in answer["beats"]])
+    said = [beat["inconclusive"] for beat in answer["beats"]]
+    assert said == is_inconclusive(scores).tolist()
+    assert answer["num_inconclusive_beats"] == sum(said) > 0
 
 
 def test_never_says_normal_or_sinus() -> None:
@@ -94,7 +104,9 @@ def test_marks_noise_as_unreadable_and_counts_no_beat_in_it() -> None:
     hidden = [beat for beat in answer["beats"] if not beat["readable"]]
     assert len(hidden) == answer["num_unreadable_beats"] > 0
     assert all(5 <= beat["time_s"] < 8 for beat in hidden)
-    assert sum(answer["counts"].values()) == len(answer["beats"]) - len(hidden)
+    num_unsure = sum(b["inconclusive"] and b["readable"] for b in answer["beats"])
+    assert answer["num_inconclusive_beats"] == num_unsure
+    assert sum(answer["counts"].values()) == len(answer["beats"]) - len(hidden) - num_unsure
 
 
 def test_a_strip_without_beats_has_none_and_says_what_that_means() -> None:

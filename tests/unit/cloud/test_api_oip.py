@@ -16,6 +16,7 @@ from tests.builders.asgi import Client
 from tests.builders.serving import FakePool, make_app, make_model, make_release
 
 INFER = "/v2/models/beats/infer"
+(LAST,) = INPUT_SHAPES["rhythm"]  # width of the last input, which `infer_json` changes
 
 
 def make_inputs(num: int = 2, seed: int = 0) -> dict[str, Any]:
@@ -86,7 +87,11 @@ def test_is_live_but_not_ready_without_a_release() -> None:
 def test_model_metadata_gives_names_types_and_shapes() -> None:
     metadata = get("/v2/models/beats").json()
     assert metadata["versions"] == [make_release().name]
-    assert metadata["inputs"][0] == {"name": "beat_mv", "datatype": "FP32", "shape": [-1, 2, 128]}
+    assert metadata["inputs"][0] == {
+        "name": "beat_mv",
+        "datatype": "FP32",
+        "shape": [-1, *INPUT_SHAPES["beat_mv"]],
+    }
     assert metadata["outputs"] == [{"name": "scores", "datatype": "FP32", "shape": [-1, 5]}]
 
 
@@ -152,15 +157,15 @@ def test_an_empty_batch_gives_no_scores() -> None:
         ({"name": "beat_mv"}, "given twice"),
         ({"name": "x"}, "unknown"),
         ({"datatype": "FP64"}, "datatype FP32"),
-        ({"shape": [2, 28]}, "shape"),
-        ({"shape": [-1, 29]}, "shape"),
-        ({"shape": [3, 29]}, "holds 58 numbers"),
-        ({"shape": [2147483648, 29]}, "holds 58 numbers"),
-        ({"data": [0.0] * 57}, "holds 57 numbers"),
-        ({"data": ["0"] * 58}, "regular list of numbers"),
-        ({"data": [None] * 58}, "regular list of numbers"),
-        ({"data": [[0.0] * 29, [0.0] * 28]}, "regular list"),
-        ({"data": [1e39] * 58}, "not finite"),
+        ({"shape": [2, LAST - 1]}, "shape"),
+        ({"shape": [-1, LAST]}, "shape"),
+        ({"shape": [3, LAST]}, f"holds {2 * LAST} numbers"),
+        ({"shape": [2147483648, LAST]}, f"holds {2 * LAST} numbers"),
+        ({"data": [0.0] * (2 * LAST - 1)}, f"holds {2 * LAST - 1} numbers"),
+        ({"data": ["0"] * 2 * LAST}, "regular list of numbers"),
+        ({"data": [None] * 2 * LAST}, "regular list of numbers"),
+        ({"data": [[0.0] * LAST, [0.0] * (LAST - 1)]}, "regular list"),
+        ({"data": [1e39] * 2 * LAST}, "not finite"),
         ({"data": {"a": 1}}, "regular list of numbers"),
         ({"data": None}, "regular list of numbers"),
         ({"parameters": {"binary_data_size": 4}}, "both data and binary_data_size"),
@@ -200,7 +205,7 @@ def test_turns_away_more_inferences_than_allowed() -> None:
 
 def test_refuses_inputs_of_different_batches() -> None:
     body = infer_json()
-    body["inputs"][1] |= {"shape": [1, 29], "data": [0.0] * 29}
+    body["inputs"][-1] |= {"shape": [1, LAST], "data": [0.0] * LAST}
     assert "number of rows" in message(post(body))
 
 

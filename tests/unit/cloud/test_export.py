@@ -11,7 +11,7 @@ from cloud.model_file import check_graph
 from common.errors import ContractError, ParityError
 from common.tasks.beats import BeatTask
 from common.tasks.dummy import DummyTask, dummy_examples
-from common.tasks.registry import get_task
+from common.tasks.registry import TASKS, get_task
 from tests.builders.sealed import GOOD
 
 
@@ -26,8 +26,9 @@ def dummy() -> bytes:
     return export_onnx(DummyTask(), GOOD)
 
 
-def test_beat_model_fits_200_kb(beats: bytes) -> None:
-    assert len(beats) <= 200_000
+@pytest.mark.parametrize("name", TASKS)
+def test_a_released_file_fits_200_kb(name: str, request: pytest.FixtureRequest) -> None:
+    assert len(request.getfixturevalue(name)) <= 200_000
 
 
 def test_beat_model_is_valid_onnx_of_the_released_form(beats: bytes) -> None:

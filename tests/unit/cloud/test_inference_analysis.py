@@ -8,15 +8,17 @@ from hypothesis import strategies as st
 from cloud.inference.analysis import Analysis, analyze, heart_rate_bpm
 from common.ecg.synthetic import synthesize
 from common.errors import SignalError
+from common.tasks.calibration import MAX_EXPECTED_ERROR
 from tests.builders.serving import make_model
 
 
 def make_analysis(readable_seconds: list[bool], duration_s: float) -> Analysis:
     return Analysis(
-        r_idx=np.array([10, 20, 30]),
-        label_idx=np.array([0, 2, 2]),
-        scores=np.full((3, 5), 0.2, np.float32),
-        readable=np.array([True, True, False]),
+        r_idx=np.array([10, 20, 30, 40]),
+        label_idx=np.array([0, 2, 2, 2]),
+        scores=np.full((4, 5), 0.2, np.float32),
+        readable=np.array([True, True, False, True]),
+        inconclusive=np.array([False, False, False, True]),
         readable_seconds=np.array(readable_seconds),
         heart_rate_bpm=None,
         duration_s=duration_s,
@@ -39,7 +41,16 @@ def test_the_label_is_the_one_of_the_greatest_score() -> None:
     np.testing.assert_allclose(analysis.scores.sum(axis=1), 1, atol=1e-5)
 
 
-def test_counts_only_beats_that_can_be_read() -> None:
+def test_beats_whose_expected_error_is_too_great_are_inconclusive() -> None:
+    record = synthesize("syn03", duration_s=60)
+    analysis = analyze(make_model(), record.ecg_mv, record.fs_hz)
+    expected = 1 - analysis.scores.max(axis=1) > MAX_EXPECTED_ERROR
+    assert expected.any()
+    assert not expected.all()
+    np.testing.assert_array_equal(analysis.inconclusive, expected)
+
+
+def test_counts_only_conclusive_beats_that_can_be_read() -> None:
     assert make_analysis([True], 1).counts(5).tolist() == [1, 0, 1, 0, 0]
 
 

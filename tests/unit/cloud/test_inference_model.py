@@ -11,6 +11,8 @@ from common.ecg.beats import INPUT_SHAPES
 from common.errors import ContractError
 from tests.builders.serving import make_model, make_release
 
+(NUM_RR,) = INPUT_SHAPES["rr"]
+
 
 def make_inputs(num: int, seed: int = 0) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
@@ -36,8 +38,7 @@ class NanSession:
 def test_describes_inputs_with_a_free_first_axis() -> None:
     model = make_model()
     assert [(spec.name, spec.datatype, spec.shape) for spec in model.inputs] == [
-        ("beat_mv", "FP32", (-1, 2, 128)),
-        ("rr", "FP32", (-1, 29)),
+        (name, "FP32", (-1, *shape)) for name, shape in INPUT_SHAPES.items()
     ]
     assert [(spec.name, spec.shape) for spec in model.outputs] == [("scores", (-1, 5))]
 
@@ -58,10 +59,10 @@ def test_no_beats_give_no_scores() -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"beat_mv": np.zeros((1, 2, 128), np.float32)}, "the inputs are"),
-        (make_inputs(1) | {"rr": np.zeros((1, 28), np.float32)}, "has shape"),
-        (make_inputs(1) | {"rr": np.zeros(29, np.float32)}, "has shape"),
-        (make_inputs(1) | {"rr": np.zeros((2, 29), np.float32)}, "number of rows"),
+        ({"beat_mv": make_inputs(1)["beat_mv"]}, "the inputs are"),
+        (make_inputs(1) | {"rr": np.zeros((1, NUM_RR - 1), np.float32)}, "has shape"),
+        (make_inputs(1) | {"rr": np.zeros(NUM_RR, np.float32)}, "has shape"),
+        (make_inputs(1) | {"rr": np.zeros((2, NUM_RR), np.float32)}, "number of rows"),
     ],
 )
 def test_refuses_inputs_that_are_not_the_models(inputs: dict[str, Any], message: str) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from cloud.card import card, markdown
 from cloud.export import export_onnx
-from cloud.release import Release
+from cloud.release import Difference, Int8, Release
 from cloud.report import score_test_set
 from common.digest import tensors_digest
+from common.ecg.rr import LOOK_AHEAD_BEATS, PAST_BEATS
 from common.ecg.sources import EcgSource
 from common.ecg.synthetic import synthesize
 from common.tasks.beats import BeatTask
@@ -42,7 +43,7 @@ def report() -> dict[str, Any]:
     return score_test_set(PARAMS, export_onnx(TASK, PARAMS), source, 2, lambda names: names)
 
 
-def make_release(report: dict[str, Any] | None) -> Release:
+def make_release(report: dict[str, Any] | None, int8: Int8 | None = None) -> Release:
     return Release(
         name="county-d0001-aaaaaaaa",
         region="county",
@@ -55,14 +56,15 @@ def make_release(report: dict[str, Any] | None) -> Release:
         onnx_sha256="c" * 64,
         size_bytes=1,
         parity=0.0,
+        int8=int8,
         created_at=0.0,
         metrics={"candidate": FIGURES, "in_service": None, "checks": []},
         report=report,
     )
 
 
-def told(report: dict[str, Any] | None) -> str:
-    return markdown(card(make_release(report), make_header(PARAMS, task="beats")))
+def told(report: dict[str, Any] | None, int8: Int8 | None = None) -> str:
+    return markdown(card(make_release(report, int8), make_header(PARAMS, task="beats")))
 
 
 def test_every_beat_of_every_record_is_scored(report: dict[str, Any]) -> None:
@@ -127,6 +129,27 @@ def test_card_of_a_model_trained_on_synthetic_ecg_says_so_first_even_with_a_real
         assert "None of them is clinical." in text[: text.index("## Model")]
 
 
-def test_card_says_that_inputs_look_ahead_and_what_accuracy_is_of() -> None:
-    assert "A beat's inputs look ahead" in told(None)
+def test_card_says_how_far_inputs_look_ahead_and_what_accuracy_is_of() -> None:
+    assert f"{LOOK_AHEAD_BEATS} beats and another 3.3 s after it" in told(None)
+    assert f"at most {PAST_BEATS} beats before it" in told(None)
     assert "Accuracy: share of all beats, of every class." in told(None)
+
+
+def test_card_tells_size_and_distance_of_the_int8_file_and_what_is_served() -> None:
+    found = Difference(
+        num_examples=70, score=0.0312, score_bound=0.1, changed=0.0025, changed_bound=0.01
+    )
+    int8 = Int8(sha256="d" * 64, size_bytes=4321, differences={"synthetic_beats": found})
+    text = told(None, int8)
+    assert f"`{'d' * 64}`, 4321 bytes" in text
+    assert "the service and every figure here use the ONNX file above" in text
+    assert "70 synthetic beats: scores differ by 0.0312 at most (bound: 0.1)" in text
+    assert "0.25 % of decisions change (bound: 1 %)" in text
+
+
+def test_card_says_why_there_is_no_int8_file() -> None:
+    assert "int8 file (SHA-256): none: too far off" in told(None, Int8(refusal="too far off"))
+
+
+def test_card_of_a_release_from_before_there_were_int8_files_says_nothing_of_them() -> None:
+    assert "int8" not in told(None)

@@ -181,7 +181,6 @@ def test_the_scorer_exports_to_onnx_with_any_batch_and_agrees(task: Task, tmp_pa
     assert program is not None
     path = tmp_path / "scores.onnx"
     program.save(path)
-    assert path.stat().st_size <= 200_000
     session = InferenceSession(path)
     for num in (1, 60):
         inputs = make_examples(task, num).inputs

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.ecg.beats import PreparedBeats, prepare
-from common.ecg.labels import AAMI, aami
+from common.ecg.labels import AAMI
 from common.ecg.records import Record
 from common.ecg.sources import EcgSource
 from common.tasks.beat_form import QRS
@@ -42,27 +41,6 @@ EARLY = 0.85  # of the local median interval
 ALIKE = 0.75  # correlation of QRS and template
 
 _LOCAL = 4  # column of `rr`: log ratio of the interval before the beat to its local median
-
-
-@dataclass(frozen=True)
-class TestBeats:
-    """What a model is asked about one record.
-
-    Attributes
-    ----------
-    record : Record
-        Reference positions and labels.
-    prepared : PreparedBeats
-        At the reference R peaks, or at detected ones.
-    """
-
-    record: Record
-    prepared: PreparedBeats
-
-    @property
-    def reference_labels(self) -> NDArray[np.int64]:
-        """(R,) by de Chazal's map."""
-        return aami(self.record.symbols)
 
 
 def learners(

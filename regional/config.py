@@ -77,8 +77,8 @@ class LearningConfig(_Table):
 
     The learning rate of the wristbands falls as a cosine from `lr_start` to `lr_end` over the
     first `lr_rounds` committed rounds of the region.  The first round of a cycle carries 16 bits
-    whatever `bits` says.  With `simulated`, wristbands add their task's public simulated examples to
-    each batch; they hold nobody's ECG.
+    whatever `bits` says.  With `simulated`, wristbands add their task's public simulated examples
+    to each batch; they hold nobody's ECG.
     """
 
     algorithm: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FORM_SCALE = 1.0
-FORM_BIAS = (0.0, 0.0, 0.0, 0.0)  # not ectopic or S, V, F, Q
-RHYTHM_SCALE = 1.0
-RHYTHM_BIAS = -1.0
+FORM_SCALE = 1.541
+FORM_BIAS = (0.0, -3.063, -2.911, -6.605)  # not ectopic or S, V, F, Q
+RHYTHM_SCALE = 1.362
+RHYTHM_BIAS = -2.621
 
-MAX_EXPECTED_ERROR = 0.35  # of a beat that is still answered
+MAX_EXPECTED_ERROR = 0.29  # of an answered beat: 96 % of held-out beats, 2 % of them wrong
 
 
 def is_inconclusive(scores: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -61,7 +61,8 @@ def summarise(runs: Sequence[Ran], source: EcgSource) -> Document:
         if ours in document and peer in document:
             document[name] = figures.differences(document[ours], document[peer])
     if federated := by_arm["federated"]:
-        document |= _conditions(federated, document["federated"])
+        asked = [ran for ran in federated if ran.arm.under_all_conditions(ran.seed)]
+        document |= _conditions(asked, document["federated"])
     document["runs"] = [_described(ran) for ran in runs]
     return document
 

@@ -58,14 +58,14 @@ def run(arm: Arm, seed: int, source: EcgSource, folder: Path) -> Ran:
     for name, params in models.items():
         condition = "reference" if name == "model" else name
         ran.confusions[condition] = _at_reference(ran, params, source)
-    if arm.under_all_conditions:
+    if arm.under_all_conditions(seed):
         _under_conditions(ran, models["model"], source)
     return ran
 
 
 def _at_reference(ran: Ran, params: Parameters, source: EcgSource) -> ByRecord:
     answers = scores.answers(scores.float_scorer(params), _asked(source, "reference"))
-    if ran.arm.under_all_conditions:
+    if ran.arm.under_all_conditions(ran.seed):
         ran.scores = {name: (a.scores, a.asked.labels) for name, a in answers.items()}
     return {name: answer.confusion for name, answer in answers.items()}
 

@@ -112,7 +112,9 @@ def _reliability_line(
     filled, many = bins.num_beats > 0, bins.num_beats >= FEW_BEATS
     x, y = bins.confidence, bins.share_right
     look: dict[str, Any] = {"color": colour, "marker": marker, "clip_on": False}
-    axes.plot(x[filled & ~many], y[filled & ~many], linestyle="none", mfc="white", **look)
+    few = filled & ~many
+    if few.any():  # the extent of an unclipped line without points ruins the layout
+        axes.plot(x[few], y[few], linestyle="none", mfc="white", **look)
     axes.plot(x[many], y[many], label=name, **look)
 
 

@@ -78,7 +78,7 @@ def demo(
     days: Annotated[str, typer.Option(help="Rounds of each day, such as 8,4.")] = "8,4",
     steps: Annotated[
         int, typer.Option(help="Local steps of a wristband in a round.", min=1, max=100_000)
-    ] = 30,
+    ] = 40,
     mean_of: Annotated[
         int, typer.Option(help="Models that a day's seal is the mean of.", min=1, max=64)
     ] = 3,

@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from scipy import optimize, special
 
-from benchmarks import results_file
+from benchmarks import command, results_file
 from benchmarks.clinical_arms import ARMS, kept_or_trained
 from benchmarks.clinical_figures import FIGURES
 from benchmarks.cohorts import FOLDS, learners
 from common.ecg.labels import AAMI
 from common.ecg.sources import EcgSource, data_root, open_source
-from common.errors import ConfigError, PulseRingError
+from common.errors import ConfigError
 from common.metrics.calibration import coverage_curve, point_for_error, top_label_ece
 from common.metrics.counts import count_scores
 from common.tasks.registry import get_task
@@ -190,14 +190,5 @@ def _logits(params: Parameters, examples: Examples) -> Logits:
     return Logits(np.concatenate(form), np.concatenate(rhythm), examples.labels)
 
 
-def main() -> None:
-    """Run; a user's mistake is one sentence on stderr."""
-    try:
-        typer.run(calibrate)
-    except PulseRingError as fault:
-        progress.print(f"error: {fault.message}", style="red", highlight=False)
-        sys.exit(fault.exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    command.run(calibrate)

@@ -18,13 +18,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import results_file
+from benchmarks import command, results_file
 from benchmarks.clinical_arms import ARMS, Arm
 from benchmarks.clinical_document import summarise
 from benchmarks.clinical_run import Ran, run
 from benchmarks.clinical_table import figures_table
 from common.ecg.sources import EcgSource, data_root, open_source, synthetic_source
-from common.errors import PulseRingError
 from common.notice import MEANING_OF_N, SYNTHETIC_NOTICE
 
 NAME = "clinical"
@@ -125,17 +124,5 @@ def _tell(line: str) -> None:
     progress.print(line, highlight=False, style="dim", soft_wrap=True)
 
 
-def main() -> None:
-    """Run the benchmark; a user's mistake is one sentence on stderr."""
-    try:
-        typer.run(clinical)
-    except PulseRingError as fault:
-        progress.print(f"error: {fault.message}", style="red", highlight=False)
-        sys.exit(fault.exit_code)
-    except KeyboardInterrupt:
-        progress.print("stopped; finished runs are kept and will not be trained again")
-        sys.exit(130)
-
-
 if __name__ == "__main__":
-    main()
+    command.run(clinical)

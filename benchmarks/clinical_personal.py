@@ -10,8 +10,8 @@ from common.metrics.figures import Confusion
 from common.tasks.registry import get_task
 from common.tasks.task import Examples, Parameters, Task, score
 from simulators.personal import (
-    Personal,
     first_minutes,
+    personal_training,
     personalise,
     scored_beats,
     self_labelled,
@@ -33,7 +33,7 @@ def personalised(
     task = get_task("beats")
     ways: dict[str, dict[str, Confusion]] = {}
     for name, patient in asked.items():
-        plan = Personal(seed=device_seed(seed, name, 0))
+        plan = personal_training(device_seed(seed, name, 0))
         for way, own in _ways(task, params, patient).items():
             tuned = personalise(task, params, own, plan)
             ways.setdefault(f"{PREFIX}_{way}", {})[name] = _scored(task, tuned, patient)

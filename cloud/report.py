@@ -11,6 +11,7 @@ from pydantic_core import to_jsonable_python
 
 from cloud.export import Rows, onnx_scores
 from common.ecg.beats import prepare
+from common.ecg.demographics import SAME_PERSON
 from common.ecg.labels import aami
 from common.ecg.sources import EcgSource
 from common.metrics.counts import count_scores
@@ -20,7 +21,6 @@ from common.tasks.beats import BeatTask
 from common.tasks.task import Parameters, score
 
 USE = "Report only: scored after the decision, which never saw it."
-SAME_PERSON = "202"  # 201, which wristbands may train on, is the same person
 
 Track = Callable[[Iterable[str]], Iterable[str]]
 """Passes names on, showing progress."""
@@ -92,6 +92,6 @@ def _beats(source: EcgSource, name: str) -> tuple[Rows, NDArray[np.int64]]:
 
 
 def _without_same_person(confusions: dict[str, NDArray[np.int64]]) -> dict[str, Any]:
-    others = {name: counts for name, counts in confusions.items() if name != SAME_PERSON}
+    others = {name: counts for name, counts in confusions.items() if name not in SAME_PERSON}
     figures = beat_report(others)
     return {"accuracy": figures.accuracy, "macro_f1_nsv": figures.macro_f1_nsv}

@@ -10,7 +10,6 @@ stands in for a cardiologist where the model is sure of nearly everything.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -37,34 +36,20 @@ CERTAIN = 0.8  # score from which the model's word stands for a label
 MIN_CERTAIN_SHARE = 0.9  # below it (atrial fibrillation, noise) the model does not teach itself
 
 
-@dataclass(frozen=True)
-class Personal:
-    """How a wristband fine-tunes; the defaults were chosen on held-out DS1 records.
+def personal_training(seed: int) -> LocalTraining:
+    """Return how a wristband fine-tunes, as chosen on held-out DS1 records.
 
-    Attributes
-    ----------
-    seed : int
-    num_steps, batch_size : int
-        Both at least 1.
-    learning_rate : float
-        Of a fresh AdamW, in (0, 1].
-    mu : float
-        Weight of the pull to the regional model, at least 0: FedProx's proximal term, which is
-        L2-SP (Li et al., ICML 2018) with the regional model as the starting point.
+    Its pull to the regional model, FedProx's proximal term, is L2-SP (Li et al., ICML 2018) with
+    that model as the starting point.
     """
-
-    seed: int
-    num_steps: int = 100
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    mu: float = 0.1
+    return LocalTraining(learning_rate=1e-3, num_steps=100, batch_size=64, mu=0.1, seed=seed)
 
 
 def personalise(
     task: Task,
     params: Mapping[str, NDArray[np.float32]],
     own: Examples,
-    plan: Personal,
+    plan: LocalTraining,
     public: Examples | None = None,
 ) -> Parameters:
     """Fine-tune a copy of the regional model on one wearer's labelled beats.
@@ -92,13 +77,10 @@ def personalise(
     ContractError
         If `params` are another model's, or training ends in numbers that are not finite.
     """
-    training = LocalTraining(
-        plan.learning_rate, plan.num_steps, plan.batch_size, plan.mu, plan.seed
-    )
     present = {task.labels[c] for c in np.unique(own.labels)}
     if len(present) < 2:
         return {name: value.copy() for name, value in params.items()}
-    trained = train(task, params, own, training, public)
+    trained = train(task, params, own, plan, public)
     tuned = {
         name: value if _has_learnt(name, present) else params[name].copy()
         for name, value in trained.items()

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import signal
 
 from common.ecg.filters import FS_RANGE_HZ, checked
+from common.ecg.records import WFDB_FAULTS
 from common.errors import SignalError
 
 DATABASE = "nstdb"
@@ -37,17 +38,6 @@ QRS_HALF_S = 0.05
 NOISE_PIECE_S = 1.0
 TRIMMED = 0.05
 SNR_RANGE_DB = (-60.0, 60.0)  # beyond, noise or ECG is below the other's last bit
-
-# What wfdb raises on bytes that are not what they should be.
-_WFDB_FAULTS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    OSError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True)
@@ -90,7 +80,7 @@ def read_noise(data_root: Path, name: str) -> NoiseRecord:
         read = wfdb.rdrecord(str(base), physical=False)
         whole = all((np.subtract(read.calc_checksum(), read.checksum) % 2**16) == 0)
         noise_mv = np.ascontiguousarray(read.dac().T, dtype=np.float32)
-    except _WFDB_FAULTS as fault:
+    except WFDB_FAULTS as fault:
         raise SignalError(f"{base} is truncated or damaged: {REMEDY}", path=str(base)) from fault
     if not whole or not np.isfinite(noise_mv).all():
         raise SignalError(f"{base} is truncated or damaged: {REMEDY}", path=str(base))

@@ -28,7 +28,7 @@ PACED: tuple[str, ...] = ("102", "104", "107", "217")
 BEAT_SYMBOLS = frozenset("NLRejAaJSVEF/fQ")
 
 # What wfdb raises on header, signal or annotation bytes that are not what they should be.
-_WFDB_FAULTS = (
+WFDB_FAULTS = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -123,7 +123,7 @@ def _read_signal(base: Path, lead: str) -> tuple[np.ndarray, float]:
     try:
         header = wfdb.rdheader(str(base))
         leads, fs_hz = list(header.sig_name), float(header.fs)
-    except _WFDB_FAULTS as fault:
+    except WFDB_FAULTS as fault:
         raise SignalError(f"{header_path} is not a WFDB header: {REMEDY}") from fault
     if lead not in leads:
         raise SignalError(f"{header_path} has no lead {lead}, only {', '.join(leads)}", leads=leads)
@@ -132,7 +132,7 @@ def _read_signal(base: Path, lead: str) -> tuple[np.ndarray, float]:
         # wfdb fills a whole signal from a .dat of one sample; the header's 16-bit sum tells.
         whole = (read.calc_checksum()[0] - read.checksum[0]) % 2**16 == 0
         ecg_mv = np.ascontiguousarray(read.dac()[:, 0], dtype=np.float32)
-    except _WFDB_FAULTS as fault:
+    except WFDB_FAULTS as fault:
         raise SignalError(
             f"{base.with_suffix('.dat')} is truncated or damaged: {REMEDY}"
         ) from fault
@@ -157,7 +157,7 @@ def _read_beats(path: Path, num_samples: int) -> tuple[np.ndarray, tuple[str, ..
         sample_idx = np.asarray(read.sample, dtype=np.int64)
         is_beat = np.fromiter((code in BEAT_SYMBOLS for code in read.symbol), dtype=bool)
         r_idx = sample_idx[is_beat]
-    except _WFDB_FAULTS as fault:
+    except WFDB_FAULTS as fault:
         raise ContractError(f"{path} is not a WFDB annotation file: {REMEDY}") from fault
     ordered = bool((np.diff(r_idx) > 0).all())
     inside = r_idx.size > 0 and r_idx[0] >= 0 and r_idx[-1] < num_samples

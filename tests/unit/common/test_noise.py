@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from common.ecg.noise import RECORDS, mix, noise_power, qrs_power, read_noise
 from common.ecg.synthetic import synthesize
 from common.errors import SignalError
+from tests.real_data import nstdb_root
 
 FS_HZ = 360.0
 Array = NDArray[np.float64]
@@ -270,16 +270,6 @@ def test_random_bytes_never_raise_anything_of_wfdb(tmp_path: Path, extension: st
 def test_refuses_a_record_that_is_not_there_to_read(tmp_path: Path, name: str) -> None:
     with pytest.raises(SignalError, match="there are bw, ma"):
         read_noise(tmp_path, name)
-
-
-def nstdb_root() -> Path:
-    """The data root that holds ``nstdb/``; skips the calling test where there is none."""
-    root = os.environ.get("PULSERING_DATA")
-    if not root:
-        pytest.skip("Noise Stress Test Database lacks: PULSERING_DATA is not set")
-    if not all((Path(root) / "nstdb" / f"{name}.dat").is_file() for name in RECORDS):
-        pytest.skip("Noise Stress Test Database lacks: no nstdb/bw.dat, ma.dat in PULSERING_DATA")
-    return Path(root)
 
 
 @pytest.mark.parametrize("name", RECORDS)

@@ -15,15 +15,15 @@ from common.tasks.task import Examples, Parameters, score
 from simulators.personal import (
     CERTAIN,
     S_BIAS,
-    Personal,
     first_minutes,
+    personal_training,
     personalise,
     scored_beats,
     self_labelled,
 )
 
 TASK = BeatTask()
-PLAN = Personal(seed=3, num_steps=2, batch_size=8)
+PLAN = replace(personal_training(3), num_steps=2, batch_size=8)
 N, S, V = (AAMI.index(name) for name in "NSV")
 
 
@@ -52,7 +52,7 @@ def test_fine_tuning_learns_what_sets_a_wearer_apart() -> None:
     task, own = DummyTask(), dummy_examples(0, 200)
     other = Examples(own.inputs, 1 - own.labels)  # this wearer's classes are swapped
     base = task.initial(0)
-    plan = Personal(seed=1, learning_rate=0.05, mu=0.0)
+    plan = replace(personal_training(1), learning_rate=0.05, mu=0.0)
     scores = score(task, personalise(task, base, other, plan), other.inputs)
     assert np.mean(scores.argmax(axis=1) == other.labels) > 0.9
 

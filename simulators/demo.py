@@ -75,7 +75,7 @@ def demo(
     synthetic: Annotated[
         bool, typer.Option("--synthetic", help="Use synthetic ECG even where MIT-BIH is.")
     ] = False,
-    days: Annotated[str, typer.Option(help="Rounds of each day, such as 8,4.")] = "8,4",
+    days: Annotated[str, typer.Option(help="Rounds of each day, such as 6,2.")] = "6,2",
     steps: Annotated[
         int, typer.Option(help="Local steps of a wristband in a round.", min=1, max=100_000)
     ] = 40,
@@ -289,7 +289,7 @@ def _parse_days(days: str) -> list[int]:
     try:
         parsed = [int(part) for part in days.split(",")]
     except ValueError as fault:
-        raise ConfigError(f"--days {days!r}: write rounds of each day, such as 8,4") from fault
+        raise ConfigError(f"--days {days!r}: write rounds of each day, such as 6,2") from fault
     if min(parsed) < 1 or sum(parsed) > 10_000:
         raise ConfigError(f"--days {days!r}: each day needs at least 1 round")
     return parsed

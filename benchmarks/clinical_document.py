@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 
 from benchmarks import clinical_figures as figures
 from benchmarks.clinical_arms import ARMS, NUM_ROUNDS, roster_of
-from benchmarks.clinical_run import ByRecord, Ran
+from benchmarks.clinical_run import Ran
+from common.ecg.demographics import read_demographics
 from common.ecg.labels import AAMI
-from common.ecg.sources import EcgSource
+from common.ecg.sources import EcgSource, data_root
 from common.metrics import ec57
 from common.metrics.calibration import brier, coverage_curve, top_label_ece
-from common.metrics.figures import Confusion, class_figures
+from common.metrics.figures import class_figures
+from common.metrics.subgroups import subgroups
 from common.notice import NOTICE, SYNTHETIC_NOTICE
 from common.tasks.calibration import MAX_EXPECTED_ERROR
 from common.tasks.registry import get_task
@@ -63,6 +66,8 @@ def summarise(runs: Sequence[Ran], source: EcgSource) -> Document:
     if federated := by_arm["federated"]:
         asked = [ran for ran in federated if ran.arm.under_all_conditions(ran.seed)]
         document |= _conditions(asked, document["federated"])
+        if not synthetic:
+            document["subgroups"] = _subgroups(federated)
     document["runs"] = [_described(ran) for ran in runs]
     return document
 
@@ -88,7 +93,7 @@ def _conditions(runs: Sequence[Ran], reference: Mapping[str, Any]) -> Document:
                 [ran.confusions[condition] for ran in runs]
             )
     made["end_to_end"] = _end_to_end(runs)
-    made["subgroups"] = _parts(runs)
+    made["records"] = _records(runs)
     made["calibration"] = _calibration(runs[0])
     made["facts"] = runs[0].facts
     return made
@@ -124,7 +129,7 @@ END_TO_END: Mapping[str, figures.Figure] = {
 }
 
 
-def _parts(runs: Sequence[Ran]) -> Document:
+def _records(runs: Sequence[Ran]) -> Document:
     """Per record: counts of the first seed and the figures of S and V over all seeds."""
     records = runs[0].confusions["reference"]
     return {
@@ -134,6 +139,20 @@ def _parts(runs: Sequence[Ran]) -> Document:
             "v_f1": figures.seeds([_f1(figures.V)(r.confusions["reference"][name]) for r in runs]),
         }
         for name, counts in records.items()
+    }
+
+
+def _subgroups(runs: Sequence[Ran]) -> Document:
+    """Figures of parts of the patients: without 202 or 232, by sex and by age."""
+    names = tuple(runs[0].confusions["reference"])
+    root = data_root(None, os.environ)
+    people = {name: read_demographics(root, name) for name in names}
+    return {
+        group: {"num_records": len(members)}
+        | figures.spreads(
+            [{name: ran.confusions["reference"][name] for name in members} for ran in runs]
+        )
+        for group, members in subgroups(names, people).items()
     }
 
 
@@ -155,8 +174,3 @@ def _calibration(ran: Ran) -> Document:
 
 def _described(ran: Ran) -> Document:
     return {"arm": asdict(ran.arm), "seed": ran.seed, "facts": ran.facts}
-
-
-def total(records: ByRecord) -> Confusion:
-    """Sum of the counts of all records."""
-    return np.asarray(np.sum(list(records.values()), axis=0))

@@ -36,7 +36,7 @@ class Ran:
     confusions : dict
         Condition to record to counts [true, said]: (5, 5) at reference peaks, (6, 6) end to end.
     scores : dict
-        Of the whole arm's first seed at reference peaks, by record: scores (B, 5) and labels (B,).
+        At reference peaks, by record: scores (B, 5) and labels (B,); of runs under all conditions.
     facts : dict
         Further JSON values, such as the size of the int8 file.
     """
@@ -56,39 +56,38 @@ def run(arm: Arm, seed: int, source: EcgSource, folder: Path) -> Ran:
     )
     ran = Ran(arm, seed)
     for name, params in models.items():
+        answers = scores.answers(scores.float_scorer(params), _asked(source, "reference"))
         condition = "reference" if name == "model" else name
-        ran.confusions[condition] = _at_reference(ran, params, source)
-    if arm.under_all_conditions(seed):
-        _under_conditions(ran, models["model"], source)
+        ran.confusions[condition] = {record: a.confusion for record, a in answers.items()}
+        if arm.under_all_conditions(seed):
+            _under_all_conditions(ran, params, answers, source)
     return ran
 
 
-def _at_reference(ran: Ran, params: Parameters, source: EcgSource) -> ByRecord:
-    answers = scores.answers(scores.float_scorer(params), _asked(source, "reference"))
-    if ran.arm.under_all_conditions(ran.seed):
-        ran.scores = {name: (a.scores, a.asked.labels) for name, a in answers.items()}
-    return {name: answer.confusion for name, answer in answers.items()}
-
-
-def _under_conditions(ran: Ran, params: Parameters, source: EcgSource) -> None:
-    torch_scorer = scores.float_scorer(params)
-    scorer, ran.facts["int8_bytes"] = scores.int8_scorer(params)
-    exact = scores.answers(scorer, _asked(source, "reference"))
-    ran.confusions["int8"] = {name: a.confusion for name, a in exact.items()}
-    found = scores.answers(torch_scorer, _asked(source, "detected"))
-    ran.confusions["end_to_end"] = {name: a.end_to_end() for name, a in found.items()}
-    known = scores.answers(torch_scorer, _asked(source, "reference"))
+def _under_all_conditions(
+    ran: Ran, params: Parameters, known: Mapping[str, scores.Answered], source: EcgSource
+) -> None:
+    ran.scores = {name: (a.scores, a.asked.labels) for name, a in known.items()}
     ran.confusions["reference_from_5_min"] = {name: a.end_to_end() for name, a in known.items()}
     ran.confusions["bxb_map"] = {name: a.by_bxb_map for name, a in known.items()}
-    if noisy := _asked(source, "noisy"):
-        heard = scores.answers(torch_scorer, noisy)
-        ran.confusions["noisy"] = {name: a.confusion for name, a in heard.items()}
-        answered = {name: a.is_answered for name, a in heard.items()}
-        ran.confusions["noisy_answered"] = {
-            name: a.confusion_of(answered[name]) for name, a in heard.items()
-        }
-        ran.facts["noisy_coverage"] = float(np.mean(np.concatenate(list(answered.values()))))
+    small, ran.facts["int8_bytes"] = scores.int8_scorer(params)
+    exact = scores.answers(small, _asked(source, "reference"))
+    ran.confusions["int8"] = {name: a.confusion for name, a in exact.items()}
+    found = scores.answers(scores.float_scorer(params), _asked(source, "detected"))
+    ran.confusions["end_to_end"] = {name: a.end_to_end() for name, a in found.items()}
+    _in_noise(ran, scores.answers(scores.float_scorer(params), _asked(source, "noisy")))
     ran.confusions |= personalised(params, _asked(source, "reference"), ran.seed)
+
+
+def _in_noise(ran: Ran, heard: Mapping[str, scores.Answered]) -> None:
+    if not heard:
+        return
+    answered = {name: a.is_answered for name, a in heard.items()}
+    ran.confusions["noisy"] = {name: a.confusion for name, a in heard.items()}
+    ran.confusions["noisy_answered"] = {
+        name: a.confusion_of(answered[name]) for name, a in heard.items()
+    }
+    ran.facts["noisy_coverage"] = float(np.mean(np.concatenate(list(answered.values()))))
 
 
 @cache
@@ -106,10 +105,10 @@ def _asked(source: EcgSource, condition: str) -> Mapping[str, scores.Asked]:
         case "detected":
             return {r.name: scores.at_detected_peaks(r) for r in records}
         case _:
-            return _in_noise(records)
+            return _noisy(records)
 
 
-def _in_noise(records: Sequence[Record]) -> Mapping[str, scores.Asked]:
+def _noisy(records: Sequence[Record]) -> Mapping[str, scores.Asked]:
     root = data_root(None, os.environ)
     try:
         noises = [read_noise(root, name) for name in RECORDS]

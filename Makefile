@@ -22,7 +22,7 @@ setup-dev:
 demo: setup ## a whole region on this machine; ARGS="--exit" ends by itself, ARGS="--help" tells more
 	@$(PY) -m simulators demo $(ARGS)
 
-train: setup ## the studies' recipe through the whole product: 40 rounds of 15 steps, some minutes
+train: setup ## the studies' recipe through the whole product: 40 rounds of 15 steps, three minutes on 2 cores
 	@$(PY) -m simulators demo --exit --days 40 --steps 15 --mean-of 5 --root var/train $(ARGS)
 
 test: setup-dev lint ## lint, then unit, contract, integration and end-to-end tests

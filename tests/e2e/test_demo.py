@@ -121,7 +121,7 @@ def test_demo_reaches_its_floor_on_patients_that_no_wristband_wore(tmp_path: Pat
     assert figures["accuracy"] >= 0.90
     assert figures["classes"]["V"]["f1"] >= 0.85
     assert summary(tmp_path)["report"]["parity"] <= 1e-5
-    assert summary(tmp_path)["num_rounds"] == 12
+    assert summary(tmp_path)["num_rounds"] == 8
     assert set(summary(tmp_path)["traffic"]) >= {"up_per_device_round", "down_per_device_round"}
 
 

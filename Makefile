@@ -7,7 +7,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export VENV
 
-.PHONY: help setup setup-dev demo train test test-slow lint format doctor data clean
+.PHONY: help setup setup-dev demo train test test-slow lint format doctor data rhythm-start clean
 
 help: ## what can be made
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -46,6 +46,9 @@ doctor: ## check this machine and say what to do about each fault
 
 data: setup ## download MIT-BIH (about 100 MB) into the user's cache
 	@$(PY) -m common.ecg.download $(ARGS)
+
+rhythm-start: setup ## teach the rhythm branch the simulated rhythms again, a minute; commit the file
+	@$(PY) -m simulators.teach_rhythm
 
 bench-%: BENCHMARKS = $(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py)))
 bench-%: ## measure a figure against its peer, such as bench-clinical

@@ -33,6 +33,7 @@ WITHOUT_SIMULATOR = {"simulated": False}
 TRAINING_CODE = (
     "common/ecg/*.py",
     "common/tasks/beat*.py",
+    "common/tasks/rhythm_start.*",
     "common/tasks/task.py",
     "common/f*.py",
     "common/round_sums.py",
@@ -189,7 +190,7 @@ def _centralised(arm: Arm, seed: int, wearers: Mapping[str, Examples], tell: Tel
     """
     task, rule, pooled = get_task(TASK), arm.rule(seed), joined(list(wearers.values()))
     public = public_examples(TASK) if rule.simulated else None
-    params, models = task.initial(seed), []
+    params, models = task.initial(seed, simulated=rule.simulated), []
     for number in range(arm.num_rounds):
         local = LocalTraining(
             learning_rate=learning_rate(rule, number),

@@ -72,7 +72,7 @@ def _initial_cycle(config: RegionConfig, store: Store) -> CycleStarted:
     from common.tasks.registry import get_task
 
     task = get_task(config.task)
-    model = task.initial(config.learning.seed)
+    model = task.initial(config.learning.seed, simulated=config.learning.simulated)
     stored = store.put_model(model, config.task, made_by_round=0)
     return CycleStarted(
         cycle=1,

@@ -164,7 +164,7 @@ def _start(study: Study) -> _Region:
         learning=study.learning,
     )
     task = get_task(study.task)
-    model = task.initial(study.learning.seed)
+    model = task.initial(study.learning.seed, simulated=study.learning.simulated)
     started = CycleStarted(
         cycle=1,
         task=study.task,

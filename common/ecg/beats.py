@@ -27,7 +27,7 @@ AFTER = 68
 WINDOW = BEFORE + AFTER
 
 INPUT_SHAPES: Mapping[str, tuple[int, ...]] = MappingProxyType(
-    {"beat_mv": (4, WINDOW), "rr": (NUM_FEATURES,), "rhythm": (SEQUENCE,)}
+    {"beat_mv": (5, WINDOW), "rr": (NUM_FEATURES,), "rhythm": (SEQUENCE,)}
 )
 
 
@@ -40,9 +40,10 @@ class PreparedBeats:
     r_idx : ndarray
         (B,) int64 R peaks, in samples of the original strip.
     inputs : dict[str, ndarray]
-        ``beat_mv`` (B, 4, 128) float32, mV from 0.5 s before the R peak to 0.56 s after it: the
+        ``beat_mv`` (B, 5, 128) float32, mV from 0.5 s before the R peak to 0.56 s after it: the
         beat, its wearer's regular beat (`common.ecg.template`, 16 beats ahead and 196 back), the
-        previous and the next beat, for which at the ends of the strip the beat itself stands in;
+        previous and the next beat, for which at the ends of the strip the beat itself stands in,
+        and how far beats usually lie from the regular one;
         ``rr`` (B, 42) float32 log ratios (`common.ecg.rr.rr_features`, 15 beats ahead and 361
         back); ``rhythm`` (B, 80) float32 log ratios (`common.ecg.rr.rhythm_sequence`, 15 beats
         ahead and 65 back).
@@ -123,9 +124,10 @@ def _windows(ecg_mv: NDArray[np.float32], positions: NDArray[np.float64]) -> NDA
 def _beside_others(
     windows: NDArray[np.float32], positions: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Stack beat, regular beat, previous and next beat: (B, 4, 128)."""
+    """Stack beat, regular beat, previous and next beat, and spread: (B, 5, 128)."""
     if not len(windows):
         return np.empty((0, *INPUT_SHAPES["beat_mv"]), dtype=np.float32)
     before = np.concatenate([windows[:1], windows[:-1]])
     after = np.concatenate([windows[1:], windows[-1:]])
-    return np.stack([windows, regular_beats(windows, positions), before, after], axis=1)
+    usual, spread = regular_beats(windows, positions)
+    return np.stack([windows, usual, before, after, spread], axis=1)

@@ -1,4 +1,4 @@
-"""The wearer's regular beat, from what is known at the time."""
+"""The wearer's regular beat and how much beats differ from it, from what is known at the time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ MIN_REGULAR = 8
 
 def regular_beats(
     windows: NDArray[np.float32], positions: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Pointwise median of the regular beats around each beat, renewed every 16 beats.
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Pointwise median of the regular beats around each beat and the usual distance from it.
 
-    Beat i takes part in a block of 16 that starts at s <= i.  Its template is the median of the
-    regular ones among beats s - 150 to s + 15, or of all of them if fewer than eight are.  A beat
-    is regular if the intervals on both sides lie within 15 % of the median of 30 intervals before
-    and 14 after, of which only those up to beat s + 16 are known.  So a template looks at most 16
-    beats ahead and 196 back.
+    Both are renewed every 16 beats.  Beat i takes part in a block of 16 that starts at s <= i.  Its
+    template is the median of the regular ones among beats s - 150 to s + 15, or of all of them if
+    fewer than eight are.  A beat is regular if the intervals on both sides lie within 15 % of the
+    median of 30 intervals before and 14 after, of which only those up to beat s + 16 are known.  So
+    a template looks at most 16 beats ahead and 196 back.  The spread is the pointwise median of the
+    distances of all beats s - 150 to s + 15 from the template (the MAD, a robust deviation).
 
     Parameters
     ----------
@@ -35,18 +36,20 @@ def regular_beats(
 
     Returns
     -------
-    ndarray
-        (B, T) float32 in mV.
+    template, spread : ndarray
+        (B, T) float32 in mV, both.
     """
-    usual = np.empty_like(windows)
+    usual, spread = np.empty_like(windows), np.empty_like(windows)
     for start in range(0, len(windows), HOP):
         first, stop = max(0, start - PAST_BEATS), start + HOP
         judged = max(0, first - 1 - NEAR_PAST)
         is_regular = _is_regular(positions[judged : stop + 1])[first - judged : stop - judged]
         known = windows[first:stop]
         chosen = known[is_regular]
-        usual[start:stop] = np.median(chosen if len(chosen) >= MIN_REGULAR else known, axis=0)
-    return usual
+        template = np.median(chosen if len(chosen) >= MIN_REGULAR else known, axis=0)
+        usual[start:stop] = template
+        spread[start:stop] = np.median(np.abs(known - template), axis=0)
+    return usual, spread
 
 
 def _is_regular(positions: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from common.ecg.beats import INPUT_SHAPES
-from common.tasks.beat_form import NUM_FORM, form_features, in_amplitudes
+from common.tasks.beat_form import NUM_CHANNELS, NUM_FORM, channels, form_features, in_amplitudes
 
 NUM_RR = INPUT_SHAPES["rr"][0]
 FORM_RR = 34  # the form branch does without the long references: they cost 2 points of V's F1
@@ -31,7 +31,7 @@ HERE = slice(14, 18)  # the intervals around the beat, after two halvings of 80
 class BeatNet(nn.Module):
     """Form and rhythm branches over one beat; no buffers, all state is parameters.
 
-    ``forward(beat_mv, rr, rhythm)`` takes (B, 4, 128) mV, (B, 42) and (B, 80) log ratios and
+    ``forward(beat_mv, rr, rhythm)`` takes (B, 5, 128) mV, (B, 42) and (B, 80) log ratios and
     returns the form logits (B, 4) for not ectopic or S, V, F, Q, and the rhythm logit (B,) for S
     against N.
     """
@@ -59,9 +59,8 @@ class BeatNet(nn.Module):
 
     def form_logits(self, beat_mv: Tensor, rr: Tensor) -> Tensor:
         """Logits (B, 4) from windows in mV and scaled RR features."""
-        beats = in_amplitudes(beat_mv)  # (B, 4, 128)
-        pair = torch.stack([beats[:, 0], beats[:, 0] - beats[:, 1]], dim=1)
-        x = self.form(pair)  # (B, 32, 8)
+        beats = in_amplitudes(beat_mv)  # (B, 5, 128)
+        x = self.form(channels(beats))  # (B, 32, 8)
         context = self.form_context(torch.cat([rr[:, :FORM_RR], form_features(beats)], dim=1))
         return self.form_head(torch.cat([x.mean(dim=2), x.amax(dim=2), context], dim=1))  # type: ignore[no-any-return]  # modules are untyped calls
 
@@ -84,21 +83,21 @@ def scaled_rhythm(rhythm: Tensor) -> Tensor:
 
 def _form_blocks() -> list[nn.Module]:
     blocks: list[nn.Module] = []
-    before = 2
-    for channels, kernel in zip(CHANNELS, KERNELS, strict=True):
+    before = NUM_CHANNELS
+    for width, kernel in zip(CHANNELS, KERNELS, strict=True):
         blocks += [
-            nn.Conv1d(before, channels, kernel, stride=2, padding=kernel // 2, bias=False),
-            nn.GroupNorm(GROUPS, channels),
+            nn.Conv1d(before, width, kernel, stride=2, padding=kernel // 2, bias=False),
+            nn.GroupNorm(GROUPS, width),
             nn.GELU(),
         ]
-        before = channels
+        before = width
     return blocks
 
 
 def _rhythm_blocks() -> list[nn.Module]:
     blocks: list[nn.Module] = []
     before = 1
-    for place, channels in enumerate(RHYTHM_CHANNELS):
-        blocks += [nn.Conv1d(before, channels, 3, stride=1 + (place > 0), padding=1), nn.GELU()]
-        before = channels
+    for place, width in enumerate(RHYTHM_CHANNELS):
+        blocks += [nn.Conv1d(before, width, 3, stride=1 + (place > 0), padding=1), nn.GELU()]
+        before = width
     return blocks

@@ -18,6 +18,7 @@ from common.metrics.counts import count_scores, count_shapes
 from common.tasks.beat_augment import varied
 from common.tasks.beat_net import BeatNet, scaled_rhythm, scaled_rr
 from common.tasks.calibration import FORM_BIAS, FORM_SCALE, RHYTHM_BIAS, RHYTHM_SCALE
+from common.tasks.rhythm_start import rhythm_start
 from common.tasks.task import Examples, Parameters, parameters
 
 N, S = AAMI.index("N"), AAMI.index("S")
@@ -47,10 +48,11 @@ class BeatTask:
     def build(self) -> nn.Module:
         return BeatNet()
 
-    def initial(self, seed: int) -> Parameters:
+    def initial(self, seed: int, *, simulated: bool = True) -> Parameters:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return parameters(self.build())
+            untaught = parameters(self.build())
+        return {**untaught, **rhythm_start()} if simulated else untaught
 
     def loss(self, module: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -> Tensor:
         """Sum of the branches' cross-entropies.

@@ -27,7 +27,7 @@ class DummyTask:
     def build(self) -> nn.Module:
         return nn.Linear(NUM_FEATURES, len(self.labels))
 
-    def initial(self, seed: int) -> Parameters:
+    def initial(self, seed: int, *, simulated: bool = True) -> Parameters:  # has none
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return parameters(self.build())

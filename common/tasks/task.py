@@ -102,8 +102,12 @@ class Task(Protocol):
     def build(self) -> torch.nn.Module:
         """Return a fresh module; all its state is parameters, it has no buffers."""
 
-    def initial(self, seed: int) -> Parameters:
-        """Return the parameters a region starts from; the same for the same `seed`."""
+    def initial(self, seed: int, *, simulated: bool = True) -> Parameters:
+        """Return the parameters a region starts from; the same for the same `seed`.
+
+        With `simulated` they have already learnt the task's public simulated examples, if it has
+        some; without it nothing has been learnt.
+        """
 
     def loss(
         self, module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor

@@ -6,19 +6,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.ecg.beats import BEFORE, WINDOW
+from common.ecg.beats import BEFORE, INPUT_SHAPES, WINDOW
 from common.tasks.beat_form import (
     MAX_FEATURE,
     NEIGHBOUR_REGIONS,
+    NUM_CHANNELS,
     NUM_FORM,
     NUM_SHAPE,
+    NUM_SPREAD,
     QRS,
     REGIONS,
+    channels,
     form_features,
     in_amplitudes,
+    unusual,
 )
 
-NUM_AGAINST = NUM_FORM - 3 * NUM_SHAPE
+NUM_AGAINST = NUM_FORM - 3 * NUM_SHAPE - NUM_SPREAD
+NUM_WINDOWS = INPUT_SHAPES["beat_mv"][0]
 OTHERS = 3  # regular, previous and next beat
 WIDTH, SLOPE, POLARITY = range(NUM_SHAPE)
 
@@ -34,10 +39,16 @@ def wave() -> Tensor:
     return torch.sin(torch.arange(WINDOW) * 0.7)
 
 
-def described(beat: Tensor, others: Tensor | None = None) -> Tensor:
-    """Features (42,) of a beat beside `others`, itself when not given."""
+def beside(beat: Tensor, others: Tensor | None = None, spread: float = 0.0) -> Tensor:
+    """A beat in amplitudes (1, 5, 128) beside `others`, itself when not given."""
     usual = beat if others is None else others
-    return form_features(in_amplitudes(torch.stack([beat, usual, usual, usual])[None]))[0]
+    rows = [beat, usual, usual, usual, torch.full((WINDOW,), spread)]
+    return in_amplitudes(torch.stack(rows)[None])
+
+
+def described(beat: Tensor, others: Tensor | None = None, spread: float = 0.0) -> Tensor:
+    """Features (51,) of a beat beside `others`, itself when not given."""
+    return form_features(beside(beat, others, spread))[0]
 
 
 def against(features: Tensor) -> Tensor:
@@ -47,11 +58,11 @@ def against(features: Tensor) -> Tensor:
 
 def shapes(features: Tensor) -> Tensor:
     """(3, 3) width, slope and polarity: of the beat, of the regular beat, their difference."""
-    return features[NUM_AGAINST:].reshape(3, NUM_SHAPE)
+    return features[NUM_AGAINST:-NUM_SPREAD].reshape(3, NUM_SHAPE)
 
 
 def make_windows(seed: int = 0) -> Tensor:
-    return torch.randn(6, 1 + OTHERS, WINDOW, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(6, NUM_WINDOWS, WINDOW, generator=torch.Generator().manual_seed(seed))
 
 
 def test_there_are_as_many_features_as_announced() -> None:
@@ -117,7 +128,7 @@ def test_a_flat_region_correlates_with_nothing() -> None:
 
 @pytest.mark.parametrize("mv", [0.0, 1e6, -1e6])
 def test_any_voltage_gives_bounded_features_and_finite_gradients(mv: float) -> None:
-    flat = torch.full((2, 1 + OTHERS, WINDOW), mv, requires_grad=True)
+    flat = torch.full((2, NUM_WINDOWS, WINDOW), mv, requires_grad=True)
     features = form_features(in_amplitudes(flat))
     assert (features.abs() <= MAX_FEATURE).all()
     torch.autograd.backward(features.sum())
@@ -130,3 +141,23 @@ def test_a_beat_out_of_all_proportion_gives_bounded_features(mv: float) -> None:
     features = described(torch.full((WINDOW,), mv), bump(3.0))
     assert torch.isfinite(features).all()
     assert (features.abs() <= MAX_FEATURE).all()
+
+
+def test_the_same_difference_is_less_unusual_in_a_restless_ecg() -> None:
+    still, restless = (unusual(beside(1.2 * wave(), wave(), s)).abs().amax() for s in (0.01, 0.3))
+    assert still > 3 * restless
+    features = [described(1.2 * wave(), wave(), s)[-1] for s in (0.01, 0.3)]
+    assert features[0] > features[1] + 1
+
+
+def test_convolutions_see_beat_difference_and_how_unusual_it_is() -> None:
+    seen = channels(beside(wave(), 2 * wave(), 0.1))
+    assert seen.shape == (1, NUM_CHANNELS, WINDOW)
+    torch.testing.assert_close(seen[0, 1], -seen[0, 0])
+    assert (seen[0, 2].sign() == seen[0, 1].sign()).all()
+
+
+def test_a_spread_below_zero_counts_as_none() -> None:
+    torch.testing.assert_close(
+        described(wave(), 2 * wave(), -5.0), described(wave(), 2 * wave(), 0.0)
+    )

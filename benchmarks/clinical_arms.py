@@ -98,9 +98,9 @@ ARMS: tuple[Arm, ...] = (
     Arm("centralised", "centralised"),
     Arm("federated_no_simulator", "federated", learning=WITHOUT_SIMULATOR, num_seeds=3),
     Arm("centralised_no_simulator", "centralised", learning=WITHOUT_SIMULATOR, num_seeds=3),
-    Arm("federated_own_labels", "federated", labels="own", num_seeds=1),
-    Arm("federated_four_fifths", "federated", share="four_fifths", num_seeds=1),
-    Arm("local_only", "local", num_seeds=1),
+    Arm("federated_own_labels", "federated", labels="own", num_seeds=3),
+    Arm("federated_four_fifths", "federated", share="four_fifths", num_seeds=3),
+    Arm("local_only", "local", num_seeds=3),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from benchmarks import results_file
 from benchmarks.calibration_plots import coverage, reliability
 from benchmarks.clinical_plots import PatientF1, confusion, per_patient
 from benchmarks.clinical_run import ByRecord, Ran
+from benchmarks.clinical_strips import examples
 from benchmarks.personal_plots import Change, gain_and_harm
+from benchmarks.strip_plots import strips
 from common.ecg.labels import AAMI
+from common.ecg.sources import data_root, open_source
 from common.metrics.calibration import coverage_curve, reliability_bins
 from common.metrics.figures import Confusion, class_figures, macro_f1, of_reference
 from common.metrics.report import SCORED
@@ -42,6 +46,9 @@ def draw(document: Mapping[str, Any], runs: Sequence[Ran], folder: Path = FOLDER
     confusion(total, AAMI, title, path := folder / "confusion.svg")
     yield path
     per_patient(_by_patient(reference), path := folder / "per-patient.svg")
+    yield path
+    source = open_source(data_root(None, os.environ))
+    strips(examples(first.scores, source.read), path := folder / "strips.png")
     yield path
     before, after = (first.confusions.get(name) for name in PERSONAL)
     if before and after:

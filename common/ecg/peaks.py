@@ -6,6 +6,8 @@ time it then passes over the QRS; wide ectopic beats stay under its thresholds. 
 looks at every place that is the steepest within 200 ms. It is a beat if two of three hold:
 `sleepecg` found a peak there, it is steep, and it is tall, compared with the beats found around it.
 P and T waves are less steep than a QRS (the T-wave rule of Pan and Tompkins).
+Of these, a weak one that halves the interval between its neighbours is noise: muscle artefact fills
+the pauses between beats with small peaks, which a classifier would call ventricular.
 
 Sources: Brunner et al., SleepECG, J. Open Source Software 8(86), 2023 (a modified Pan-Tompkins);
 Pan and Tompkins, IEEE Trans. Biomed. Eng. 32(3), 1985. The constants were chosen on DS1.
@@ -34,6 +36,13 @@ QRS_BAND_HZ = (5.0, 30.0)
 QRS_WIDTH = round(0.15 * MODEL_FS_HZ) + 1
 HEIGHT_WIDTH = 2 * round(0.1 * MODEL_FS_HZ) + 1
 NEIGHBOURS = 21  # beats around one that say how steep and tall a beat is
+MIN_STRENGTH = (
+    0.3  # steepness times height, in those of the beats around, that no rhythm need explain
+)
+MIN_SPACE = (
+    0.65  # of the median interval around, on average on both sides; less is a beat between two
+)
+MIN_HEIGHT = 0.7
 MIN_STEEPNESS = 0.3  # between beats record 119 reaches 0.23; one QRS of DS1 in 1200 is under 0.3
 
 
@@ -109,9 +118,21 @@ def _judged(ecg_mv: NDArray[np.float64], found_idx: NDArray[np.int64]) -> NDArra
     found = ndimage.maximum_filter1d(is_found, 2 * REFRACTORY + 1)[summits]
     if not found.any():
         return np.empty(0, dtype=np.int64)
-    is_steep = steepness[summits] >= MIN_STEEPNESS * _of_neighbours(steepness, summits, found)
-    is_tall = height[summits] >= _of_neighbours(height, summits, found)
-    return np.asarray(summits[np.sum([found, is_steep, is_tall], axis=0) >= 2])
+    steep = steepness[summits] / _of_neighbours(steepness, summits, found)
+    tall = height[summits] / _of_neighbours(height, summits, found)
+    is_beat = np.sum([found, steep >= MIN_STEEPNESS, tall >= MIN_HEIGHT], axis=0) >= 2
+    beats, is_weak = summits[is_beat], (steep * tall)[is_beat] < MIN_STRENGTH
+    return np.asarray(beats[~(is_weak & _is_between(beats))])
+
+
+def _is_between(beats: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(B,) whether a beat comes where none is due: it halves the interval between two others."""
+    intervals = np.diff(beats)
+    if len(intervals) < 2:
+        return np.zeros(len(beats), dtype=bool)
+    usual = ndimage.median_filter(intervals, size=NEIGHBOURS, mode="nearest")
+    around = np.append(intervals[:1], intervals) + np.append(intervals, intervals[-1:])
+    return np.asarray(around / 2 < MIN_SPACE * np.append(usual[:1], usual))
 
 
 def _steepness(ecg_mv: NDArray[np.float64]) -> NDArray[np.float64]:

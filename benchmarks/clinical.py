@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import command, results_file
+from benchmarks import clinical_report, command, results_file
 from benchmarks.clinical_arms import ARMS, Arm
 from benchmarks.clinical_document import summarise
 from benchmarks.clinical_run import Ran, run
@@ -109,8 +109,8 @@ def _keep(document: dict[str, Any], runs: Sequence[Ran], *, whole: bool) -> None
     if not suffix:
         from benchmarks.clinical_drawings import draw  # matplotlib is slow to load
 
-        for drawn in draw(document, runs):
-            progress.print(f"drawn: {results_file.shown(drawn)}", highlight=False)
+        for drawn in (*draw(document, runs), clinical_report.write(document)):
+            progress.print(f"written: {results_file.shown(drawn)}", highlight=False)
 
 
 def _show(document: dict[str, Any]) -> None:

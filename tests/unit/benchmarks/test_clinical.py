@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import typer
 
-from benchmarks import clinical, results_file
+from benchmarks import clinical, clinical_report, results_file
 from benchmarks.clinical_arms import ARMS
 
 
@@ -36,6 +36,7 @@ def test_synthetic_figures_never_take_the_name_of_clinical_ones(
         return results_file.RESULTS / f"{name}.json"
 
     monkeypatch.setattr(results_file, "write", write)
+    monkeypatch.setattr(clinical_report, "write", lambda _: results_file.RESULTS / "report.md")
     clinical._keep({"data_source": "synthetic"}, [], whole=True)
     clinical._keep({"data_source": "mitdb"}, [], whole=True)
     clinical._keep({"data_source": "mitdb"}, [], whole=False)

@@ -102,7 +102,7 @@ def test_the_pull_to_the_regional_model_keeps_the_personal_one_closer() -> None:
 
 
 def test_the_threshold_of_s_moves_to_where_the_wearers_n_beats_end() -> None:
-    own, base = make_beats([N] * 60 + [S] * 5), TASK.initial(0)
+    own, base = make_beats([N] * 60 + [S] * 5), TASK.initial(0, simulated=False)
     still = replace(PLAN, num_steps=1, learning_rate=1e-9)
     base[S_BIAS] = base[S_BIAS] - s_log_odds(base, own).max() - 1  # every beat says N, by 1 or more
     personal = personalise(TASK, base, own, still)
@@ -112,7 +112,7 @@ def test_the_threshold_of_s_moves_to_where_the_wearers_n_beats_end() -> None:
 
 
 def test_the_threshold_of_s_stays_near_the_regions() -> None:
-    own, base = make_beats([N] * 60 + [S] * 5), TASK.initial(0)
+    own, base = make_beats([N] * 60 + [S] * 5), TASK.initial(0, simulated=False)
     still = replace(PLAN, num_steps=1, learning_rate=1e-9)
     for offset, expected in ((-8.0, 2.0), (8.0, -1.0)):
         shifted = {**base, S_BIAS: base[S_BIAS] + np.float32(offset)}

@@ -42,8 +42,12 @@ def serve(config: CloudConfig) -> None:
             models = ModelsInService(registry, config.region, partial(open_session, registry))
             examples = Examples(data_root(config.data, os.environ))
             app = create_app(models, examples, config.limits)
-            log.info("serving", url=url_of(listener), region=config.region)
-            run(uvicorn.Server(uvicorn_config(app)), listener)
+            server = uvicorn.Server(uvicorn_config(app))
+            try:
+                log.info("serving", url=url_of(listener), region=config.region)
+                server.run(sockets=[listener])
+            except KeyboardInterrupt:  # from here on Ctrl-C is a clean end
+                log.info("stopped")
     finally:
         registry.close()
 
@@ -84,14 +88,6 @@ def uvicorn_config(app: object) -> uvicorn.Config:
         timeout_keep_alive=15,
         timeout_graceful_shutdown=GRACE_S,
     )
-
-
-def run(server: uvicorn.Server, listener: socket.socket) -> None:
-    """Run `server` on a bound socket; Ctrl-C is a clean end."""
-    try:
-        server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        log.info("stopped")
 
 
 def _check_exposure(host: str, profile: str) -> None:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from benchmarks.plot_style import SERIES, SOFT, require, sheet
 from common.errors import ContractError
@@ -77,6 +78,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> None:
             _line(right, run, run["num_steps"], traits)
         left.set(xlabel="rounds", ylabel="macro-F1 (N, S, V)", title="By rounds")
         right.set(xlabel="rounds × local steps of a round", title="By work done", xscale="log")
+        right.xaxis.set_major_locator(LogLocator(2))  # a range may hold one power of ten only
         right.xaxis.set_major_formatter("{x:,.0f}")
         right.minorticks_off()
         _legend(figure, traits)

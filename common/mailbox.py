@@ -66,7 +66,7 @@ class Mailbox:
         if self._local and self._fs.exists(self._root) and not self._fs.isdir(self._root):
             raise ConfigError(f"mailbox {url!r} is a file: name a directory")
         self._signer = signer
-        self._trusted = trusted
+        self.trusted = trusted
 
     def put(self, path: str, data: bytes) -> None:
         """Write `data` once; the same bytes again are no fault, other bytes are.
@@ -119,7 +119,7 @@ class Mailbox:
             raise ContractError(f"{path} has no readable signature") from fault
         if signer is not None and name != signer:
             raise ContractError(f"{path} is signed by {name!r}, not by {signer!r}")
-        self._trusted.verify(name, _signed(path, data), signature)
+        self.trusted.verify(name, _signed(path, data), signature)
         return data
 
     def exists(self, path: str) -> bool:

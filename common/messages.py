@@ -32,6 +32,8 @@ Fraction = Annotated[FiniteFloat, Field(gt=0, le=1)]
 Timestamp = Annotated[FiniteFloat, Field(ge=0)]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 Number = Annotated[int, Field(ge=1, le=1 << 53)]
+MAX_WEIGHT = 1 << 36  # of a hospital; of 1024 of them, times 16 bits, still less than 62 bits
+Weight = Annotated[int, Field(ge=0, le=MAX_WEIGHT)]
 
 
 class Reason(StrEnum):
@@ -143,7 +145,11 @@ class RoundSpec(Contract):
 
 
 class RingPlan(Contract):
-    """One attempt to form a ring: `members` in rank order."""
+    """One attempt to form a ring: `members` in rank order.
+
+    `total_weight` is the sum of what the members stated: it bounds the sums, and so the bits that
+    the ring's numbers take.
+    """
 
     kind: Literal["ring_plan"] = "ring_plan"
     round_id: Number
@@ -153,6 +159,7 @@ class RingPlan(Contract):
     rendezvous_port: Annotated[int, Field(ge=1, le=65535)]
     interface: str
     timeout_s: Positive
+    total_weight: Annotated[int, Field(ge=0, le=1024 * MAX_WEIGHT)]
 
 
 class RoundOutcome(Contract):
@@ -203,7 +210,7 @@ class RegionState(Contract):
 
 
 class RankResult(Contract):
-    """What one rank computed in a ring."""
+    """What one rank computed in a ring; `weight` to `num_saturated` are the sums' counts."""
 
     round_id: Number
     generation: Number
@@ -211,6 +218,12 @@ class RankResult(Contract):
     model_digest: Digest
     state_digest: Digest
     weight: Count
+    num_updates: Count
+    num_evaluations: Count
+    num_saturated: Count
+
+
+Timings = dict[TensorName, Annotated[FiniteFloat, Field(ge=0)]]
 
 
 class RankFailure(Contract):
@@ -225,7 +238,8 @@ class HospitalStatus(Contract):
     """The whole state of an edge node, retained and sent again until it is heard.
 
     `rank` is ``warm`` when its process waits for a plan, ``joined`` while it is a member of ring
-    `generation`, ``lost`` when it died and is being started again.
+    `generation`, ``lost`` when it died and is being started again.  `timings` are the seconds of
+    each part of `result`, as this hospital's rank measured them.
     """
 
     kind: Literal["hospital_status"] = "hospital_status"
@@ -239,7 +253,7 @@ class HospitalStatus(Contract):
     round_id: Count = 0
     phase: Literal["idle", "collecting", "ready"] = "idle"
     aggregate_digest: Digest | None = None
-    weight: Count = 0
+    weight: Weight = 0
     num_devices: Count = 0
     num_invited: Count = 0
     num_stored: Count = 0
@@ -247,6 +261,7 @@ class HospitalStatus(Contract):
     num_rejected: Count = 0
     complete: bool = False
     result: RankResult | None = None
+    timings: Timings = Field(default_factory=dict)
     failure: RankFailure | None = None
     identity: Literal["certificate", "unauthenticated"] = "unauthenticated"
     error: str = Field(default="", max_length=500)

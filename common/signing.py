@@ -68,7 +68,17 @@ class Keyring:
         self._keys: dict[str, Ed25519PublicKey] = {}
 
     def __contains__(self, name: str) -> bool:
-        return name in self._paths
+        return name in self._paths or name in self._keys
+
+    def trust(self, name: str, public_key: str) -> None:
+        """Pin another signer's key, in base64; over a file's, if there is one.
+
+        Raises
+        ------
+        ConfigError
+            When it is no Ed25519 public key.
+        """
+        self._keys[name] = parse_public_key(public_key)
 
     def verify(self, name: str, data: bytes, signature: bytes) -> None:
         """Check that `name` signed `data`.
@@ -80,7 +90,7 @@ class Keyring:
         ConfigError
             When its key file is missing or holds no key.
         """
-        if name not in self._paths:
+        if name not in self:
             raise ContractError(f"signed by {name!r}, whose key is not trusted here", signer=name)
         if name not in self._keys:
             self._keys[name] = _read_public(self._paths[name])
@@ -88,6 +98,31 @@ class Keyring:
             self._keys[name].verify(signature, data)
         except InvalidSignature as fault:
             raise ContractError(f"the signature of {name!r} does not fit", signer=name) from fault
+
+
+def read_public_key(path: Path) -> str:
+    """The key of a ``signing.pub`` file, in base64.
+
+    Raises
+    ------
+    ConfigError
+        When the file is missing or holds no key.
+    """
+    return base64.b64encode(_read_public(path).public_bytes_raw()).decode()
+
+
+def parse_public_key(text: str) -> Ed25519PublicKey:
+    """An Ed25519 public key from base64.
+
+    Raises
+    ------
+    ConfigError
+        When it is none.
+    """
+    try:
+        return Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
+    except (ValueError, binascii.Error) as fault:
+        raise ConfigError(f"not an Ed25519 public key in base64: {text[:60]!r}") from fault
 
 
 def _write_private(path: Path, key: Ed25519PrivateKey) -> None:

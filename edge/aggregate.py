@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from common import fixedpoint, fold, wire
 from common.digest import tensors_digest
-from common.messages import AggregateHeader, EvaluationHeader, RoundSpec, UpdateHeader
+from common.errors import ContractError
+from common.messages import MAX_WEIGHT, AggregateHeader, EvaluationHeader, RoundSpec, UpdateHeader
 from common.round_sums import COUNTS, Counts, Shapes, evaluation_shapes
 
 
@@ -55,7 +56,7 @@ def aggregate(
     Raises
     ------
     ContractError
-        When the sum could leave 62 bits.
+        When the sum could leave 62 bits, or weighs more than a hospital's may.
     """
     parts: dict[str, npt.NDArray[np.int64]] = {}
     weight = num_saturated = 0
@@ -67,6 +68,8 @@ def aggregate(
             sums, taken = fold.zeros(shapes), _Taken()
         parts |= wire.with_prefix("update", sums.tensors)
         weight, num_saturated, members = sums.weight, taken.num_saturated, taken.members
+        if weight > MAX_WEIGHT:
+            raise ContractError(f"the updates weigh {weight}, more than {MAX_WEIGHT}")
     counted, num_evaluations = _fold_evaluations(spec, evaluations)
     parts |= wire.with_prefix("evaluation", counted)
     counts = Counts(weight, len(members), num_evaluations, num_saturated)

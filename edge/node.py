@@ -138,6 +138,7 @@ class Node:
             generation=rank.generation if rank.state == "joined" else 0,
             num_devices=len(self._roster),
             result=self._seat.result,
+            timings=self._seat.timings,
             failure=self._seat.failure,
             identity=self._config.identity,
             error=(self._error or self._seat.error)[:500],

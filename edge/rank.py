@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -57,7 +58,7 @@ def main() -> None:
 def _compute(join: Join, joined: World) -> Computed:
     if join.plan.generation != joined.generation:
         raise RingError(f"in generation {joined.generation}, asked for {join.plan.generation}")
-    spec = join.spec
+    spec, watch = join.spec, _Stopwatch()
     base = _read(join.base, ModelHeader)
     state: Tensors = {}
     if join.state is not None:
@@ -66,10 +67,32 @@ def _compute(join: Join, joined: World) -> Computed:
         raise ContractError("base model or server state are not those of the round")
     tensors = _read(join.aggregate, AggregateHeader)
     shapes = sum_shapes(spec, wire.shapes_of(base))
-    sums = ring_sum.unflatten(joined.sum(ring_sum.flatten(tensors, shapes)), shapes)
+    watch.lap("read_s")
+    width = ring_sum.width_of(spec, join.plan)
+    vector = ring_sum.flatten(tensors, shapes, spec, width)
+    watch.lap("pack_s")
+    joined.sum(vector)
+    watch.lap("allreduce_s")
+    sums = ring_sum.unflatten(vector, shapes, width)
+    watch.lap("unpack_s")
     result = ring_sum.finish(spec, join.plan, base, state, sums)
+    watch.lap("step_s")
     write_durably(Path(join.out), result.sums_file)
-    return Computed(**result.report.model_dump(), path=join.out)
+    watch.lap("write_s")
+    return Computed(**result.report.model_dump(), path=join.out, timings=watch.laps)
+
+
+class _Stopwatch:
+    """Seconds since the last lap, by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._since, 6)
+        self._since = now
 
 
 def _read(path: str, kind: type[Contract]) -> dict[str, npt.NDArray[Any]]:

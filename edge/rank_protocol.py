@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from common.errors import ContractError
-from common.messages import Contract, RankResult, RingPlan, RoundSpec
+from common.messages import Contract, RankResult, RingPlan, RoundSpec, Timings
 
 MAX_LINE = 64 << 10  # characters of an event, far more than any has
 
@@ -51,13 +51,14 @@ class Joined(Contract):
 
 
 class Computed(RankResult):
-    """A `RankResult`, and where the sums were written."""
+    """A `RankResult`, where the sums were written, and the seconds of each part of the work."""
 
     event: Literal["result"] = "result"
     path: str
+    timings: Timings = Field(default_factory=dict)
 
     def result(self) -> RankResult:
-        """Without the path, as the hospital's status tells it."""
+        """Without path and timings: what must be the same for all ranks."""
         return RankResult(**self.model_dump(include=set(RankResult.model_fields)))
 
 

@@ -10,7 +10,7 @@ import structlog
 
 from common.errors import PulseRingError
 from common.mailbox import Mailbox, message_path
-from common.messages import RankFailure, RankResult, RegionState, RingPlan
+from common.messages import RankFailure, RankResult, RegionState, RingPlan, Timings
 from edge.ledger import Ledger
 from edge.models import Models
 from edge.rank_process import Died, RankState, Said
@@ -91,6 +91,7 @@ class Seat:
         self._computed: Computed | None = None
         self._last_words = ""
         self.result: RankResult | None = None
+        self.timings: Timings = {}
         self.failure: RankFailure | None = None
         self.error = ""
 
@@ -115,6 +116,7 @@ class Seat:
         if plan and (self._plan is None or _key(plan) != _key(self._plan)):
             self._plan, self._computed = plan, None
             self.result = self.failure = None
+            self.timings = {}
             self.error = ""
         action = self._decide(region, plan)
         if action == "respawn":
@@ -196,7 +198,8 @@ class Seat:
         except (PulseRingError, OSError) as fault:
             self.error = f"sums of round {done.round_id}: {fault}"[:500]
             return
-        self._computed, self.result, self.error = None, done.result(), ""
+        self._computed, self.error = None, ""
+        self.result, self.timings = done.result(), done.timings
         Path(done.path).unlink(missing_ok=True)  # what counts of it lies in the mailbox
 
     def _put_sums(self, done: Computed) -> None:

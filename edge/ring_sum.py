@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from common import fixedpoint, fold, wire
+from common import fixedpoint, wire
 from common.digest import Tensors, tensors_digest
 from common.errors import ContractError
 from common.messages import RankResult, RingPlan, RingSumHeader, RoundSpec
 from common.round_sums import COUNTS, Counts, Shapes, take_step
+from edge import packing
 
 Int64 = npt.NDArray[np.int64]
 
@@ -26,30 +26,41 @@ class RingResult:
     sums_file: bytes
 
 
-def flatten(tensors: Mapping[str, npt.NDArray[Any]], shapes: Shapes) -> Int64:
-    """All tensors in name order, ``counts`` last, as one int64 vector.
+def width_of(spec: RoundSpec, plan: RingPlan) -> int:
+    """Bits of an update's number in the ring: what `plan.total_weight` updates can sum up to."""
+    return packing.width_for(plan.total_weight * fixedpoint.largest(spec.fixed_point.bits))
+
+
+def flatten(tensors: Tensors, shapes: Shapes, spec: RoundSpec, width: int) -> Int64:
+    """One vector of lanes: the updates packed by `width`, then the other counts as they are.
 
     Raises
     ------
     ContractError
-        When names, shapes or dtype are not those of the round: every rank must bring a vector of
-        the same length.
+        When names, shapes or dtype are not those of the round (every rank must bring a vector of
+        the same length), or a number exceeds what the aggregate's own weight allows.
     """
-    stated = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    stated = {name: (np.shape(tensor), tensor.dtype) for name, tensor in tensors.items()}
     if stated != {name: (tuple(s), np.dtype(np.int64)) for name, s in shapes.items()}:
         raise ContractError("the aggregate's tensors are not those of the round")
-    return np.concatenate([tensors[name].ravel() for name in _order(shapes)])
+    updates, rest = _split(shapes)
+    parts = [tensors[name].ravel() for name in updates]
+    weight = Counts.of(tensors).weight
+    packing.check_range(parts, weight * fixedpoint.largest(spec.fixed_point.bits))
+    lanes = packing.num_lanes(_size(shapes, updates), width)
+    vector = np.empty(lanes + _size(shapes, rest), np.int64)
+    packing.pack(parts, width, vector[:lanes])
+    np.concatenate([tensors[name].ravel() for name in rest], out=vector[lanes:])
+    return vector
 
 
-def unflatten(vector: Int64, shapes: Shapes) -> dict[str, Int64]:
-    """The inverse of `flatten`."""
-    tensors: dict[str, Int64] = {}
-    start = 0
-    for name in _order(shapes):
-        size = int(np.prod(shapes[name], dtype=np.int64))
-        tensors[name] = vector[start : start + size].reshape(shapes[name])
-        start += size
-    return tensors
+def unflatten(vector: Int64, shapes: Shapes, width: int) -> dict[str, Int64]:
+    """The inverse of `flatten`, after any number of vectors were added."""
+    updates, rest = _split(shapes)
+    size = _size(shapes, updates)
+    lanes = packing.num_lanes(size, width)
+    numbers = packing.unpack(vector[:lanes], size, width)
+    return _cut(numbers, shapes, updates) | _cut(vector[lanes:], shapes, rest)
 
 
 def finish(
@@ -60,10 +71,12 @@ def finish(
     Raises
     ------
     ContractError
-        When the sums could have left 62 bits, or the step gives a value that is not finite.
+        When the sums weigh more than was planned for, so that fields may have overflowed, or the
+        step gives a value that is not finite.
     """
     counts = Counts.of(sums)
-    fold.check_bound(counts.weight, fixedpoint.largest(spec.fixed_point.bits))
+    if not 0 <= counts.weight <= plan.total_weight:
+        raise ContractError(f"the sums weigh {counts.weight}, planned were {plan.total_weight}")
     step = take_step(spec, sums, base, state)
     header = RingSumHeader(
         region=spec.region,
@@ -79,10 +92,27 @@ def finish(
         sums_digest=tensors_digest(sums),
         model_digest=tensors_digest(step.model),
         state_digest=tensors_digest(step.state),
-        weight=counts.weight,
+        **counts._asdict(),
     )
     return RingResult(report, wire.encode(header, sums))
 
 
-def _order(shapes: Shapes) -> list[str]:
-    return [*sorted(name for name in shapes if name != COUNTS), COUNTS]
+def _split(shapes: Shapes) -> tuple[list[str], list[str]]:
+    """Names of the updates, and of all others with ``counts`` last; both in order."""
+    updates = sorted(name for name in shapes if name.startswith("update/"))
+    others = sorted(name for name in shapes if not name.startswith("update/") and name != COUNTS)
+    return updates, [*others, COUNTS]
+
+
+def _size(shapes: Shapes, names: list[str]) -> int:
+    return sum(math.prod(shapes[name]) for name in names)
+
+
+def _cut(vector: Int64, shapes: Shapes, names: list[str]) -> dict[str, Int64]:
+    tensors: dict[str, Int64] = {}
+    start = 0
+    for name in names:
+        size = math.prod(shapes[name])
+        tensors[name] = vector[start : start + size].reshape(shapes[name])
+        start += size
+    return tensors

@@ -52,14 +52,14 @@ class World:
         hvd.init()
         self.generation = join.plan.generation
 
-    def sum(self, vector: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Sum of all ranks' vectors, shape (n,), by one allreduce.
+    def sum(self, vector: npt.NDArray[np.int64]) -> None:
+        """Replace `vector`, shape (n,), by the sum of all ranks' vectors, by one allreduce.
+
+        In place, so that nothing is copied; sums wrap around as 64-bit integers do.
 
         Raises
         ------
         horovod.common.exceptions.HorovodInternalError
             When a peer was lost.
         """
-        ours = torch.from_numpy(np.array(vector, dtype=np.int64))
-        total = hvd.allreduce(ours, op=hvd.Sum, name=f"aggregate.{vector.size}")
-        return np.asarray(total.numpy(), dtype=np.int64)
+        hvd.allreduce_(torch.from_numpy(vector), op=hvd.Sum, name=f"sum.{vector.size}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -23,6 +24,7 @@ from regional.ledger import read_records
 from regional.progress import replay
 from regional.records import Record
 from regional.reports import progress_report, round_reports, seal_reports
+from regional.roster import admit, dismiss, readmit, roster_report
 
 app = typer.Typer(
     name="regional",
@@ -120,6 +122,72 @@ def seals(
         report["decision"] = f"{decision['decision']} {decision['release']}".strip()
     columns = ("day", "model_digest", "sealed_at", "reason", "decision")
     print_rows(reports, columns, "no day is sealed yet")
+
+
+hospitals_app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Hospitals of the region: list, let in, take out; a running coordinator follows at once.",
+)
+app.add_typer(hospitals_app, name="hospitals")
+
+HospitalName = Annotated[str, typer.Argument(help="Its name, as in its own configuration.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Kept in the ledger.")]
+HOSPITAL_COLUMNS = ("hospital", "member", "key", "excluded_until_round", "reason")
+
+
+@hospitals_app.command("list", epilog=epilog("python -m regional hospitals list -c region.toml"))
+def list_hospitals(
+    config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """List the hospitals that belong to the region, or did once."""
+    rows = roster_report(replay(_records(config, overrides)))
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(rows, HOSPITAL_COLUMNS, "no hospitals yet")
+
+
+@hospitals_app.command(
+    "add",
+    epilog=epilog("python -m regional hospitals add hillside --key hillside.pub -c region.toml"),
+)
+def add_hospital(
+    hospital: HospitalName,
+    key: Annotated[Path, typer.Option("--key", help="Its signing.pub.")],
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Let a hospital into the region, or give it another key."""
+    typer.echo(admit(load(RegionConfig, config, overrides).ledger_path, hospital, key))
+
+
+@hospitals_app.command(
+    "remove", epilog=epilog("python -m regional hospitals remove hillside -c region.toml")
+)
+def remove_hospital(
+    hospital: HospitalName,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    reason: ReasonOption = "an operator's command",
+) -> None:
+    """Take a hospital out of the region, also when the configuration names it."""
+    settings = load(RegionConfig, config, overrides)
+    typer.echo(dismiss(settings.ledger_path, hospital, reason, settings.rounds.quorum))
+
+
+@hospitals_app.command(
+    "readmit", epilog=epilog("python -m regional hospitals readmit hillside -c region.toml")
+)
+def readmit_hospital(
+    hospital: HospitalName,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    reason: ReasonOption = "an operator's command",
+) -> None:
+    """Let a hospital back into rings whose rank had computed what the others did not."""
+    typer.echo(readmit(load(RegionConfig, config, overrides).ledger_path, hospital, reason))
 
 
 def _records(config: Path | None, overrides: list[str] | None) -> list[Record]:

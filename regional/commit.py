@@ -17,6 +17,16 @@ from common.round_sums import sum_shapes, take_step
 from common.wire import shapes_of
 from regional.records import MAX_COUNT, Counts
 
+COMPARED = (
+    "sums_digest",
+    "model_digest",
+    "state_digest",
+    "weight",
+    "num_updates",
+    "num_evaluations",
+    "num_saturated",
+)
+
 
 @dataclass(frozen=True)
 class Repeated:
@@ -39,7 +49,7 @@ class Repeated:
     sums_digest: str
     weight: int
     num_updates: int
-    num_evaluated: int
+    num_evaluations: int
     num_saturated: int
     exponents: dict[str, int] | None = None
     evaluation: Counts = field(default_factory=dict)
@@ -47,8 +57,8 @@ class Repeated:
     def differs_from(self, result: RankResult) -> str:
         """Say in what the ranks' result differs from this one; empty when in nothing."""
         return ", ".join(
-            f"{name} {getattr(result, name)} here {getattr(self, name)}"
-            for name in ("sums_digest", "model_digest", "state_digest", "weight")
+            f"{name} {str(getattr(result, name))[:12]} here {str(getattr(self, name))[:12]}"
+            for name in COMPARED
             if getattr(result, name) != getattr(self, name)
         )
 
@@ -85,7 +95,7 @@ def repeat_step(
         sums_digest=tensors_digest(sums),
         weight=counts.weight,
         num_updates=counts.num_updates,
-        num_evaluated=counts.num_evaluations,
+        num_evaluations=counts.num_evaluations,
         num_saturated=counts.num_saturated,
         exponents=exponents,
         evaluation={digest: _lists(spec, digest, sums) for digest in spec.evaluate},

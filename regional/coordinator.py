@@ -20,6 +20,7 @@ from regional.messages import (
     MakeCandidate,
     ReleaseFound,
     RendezvousStarted,
+    RosterChanged,
     SealDay,
     StatusHeard,
     StepRefused,
@@ -54,6 +55,7 @@ from regional.round_steps import (
     open_round,
     plan,
     ring,
+    take_roster,
 )
 
 
@@ -75,8 +77,12 @@ def step(region: Region, event: Event, now: float, config: RegionConfig) -> Step
     match event:
         case Tick():
             return _tick(region, now, config)
+        case StatusHeard(status) if status.hospital not in region.progress.hospitals:
+            return region, []
         case StatusHeard(status):
             return replace(region, statuses=heard(region.statuses, status, now)), []
+        case RosterChanged(progress):
+            return take_roster(region, progress, now)
         case CandidateMade(stored):
             return _open_evaluation(region, stored, now, config)
         case RendezvousStarted():

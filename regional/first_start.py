@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 from common.errors import ConfigError
 from common.fixedpoint import first_exponents
 from common.mailbox import Mailbox
@@ -9,7 +11,7 @@ from common.signing import PUBLIC_NAME, Keyring, Signer
 from regional.config import RegionConfig
 from regional.ledger import Ledger
 from regional.progress import Progress, after, replay
-from regional.records import CycleStarted, Started
+from regional.records import CycleStarted, HospitalAdmitted, Started
 from regional.store import Store
 
 
@@ -44,11 +46,26 @@ def _start(config: RegionConfig, ledger: Ledger, store: Store, now: float) -> Pr
     started = Started(count=progress.num_starts + 1)
     ledger.append([started], now)
     progress = after(progress, started)
+    progress = _admit_configured(config, ledger, progress, now)
     if progress.cycle:
         return progress
     initial = _initial_cycle(config, store)
     ledger.append([initial], now)
     return after(progress, initial)
+
+
+def _admit_configured(
+    config: RegionConfig, ledger: Ledger, progress: Progress, now: float
+) -> Progress:
+    """Hospitals of the configuration belong to the region, but for those that were dismissed."""
+    new = [
+        HospitalAdmitted(hospital=name)
+        for name in sorted(config.hospitals)
+        if name not in progress.hospitals and name not in progress.dismissed
+    ]
+    if new:
+        ledger.append(new, now)
+    return reduce(after, new, progress)
 
 
 def _check_belongs(config: RegionConfig, progress: Progress, store: Store) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from common.digest import tensors_digest
 from common.errors import ConfigError, ContractError, RingError
@@ -52,6 +52,10 @@ class Hands:
         self._store = store
         self._rendezvous = rendezvous
         self._clock = clock
+
+    def trust(self, hospitals: Mapping[str, str]) -> None:
+        """Read what hospitals of these public keys have signed."""
+        self._store.trust(hospitals)
 
     def carry_out(self, effect: Effect) -> Event | None:
         """Do it and return what it gave, if that matters to the state machine.

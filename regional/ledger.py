@@ -15,7 +15,7 @@ from common.wire import encode_json
 from regional.records import Record, key_of
 
 _RECORD: TypeAdapter[Record] = TypeAdapter(Record)
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -53,6 +53,7 @@ class Ledger:
                 raise ConfigError(f"{path} has version {version}, this program {SCHEMA_VERSION}")
             self._db.executescript(_SCHEMA)
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._version = self._data_version()
         except (OSError, sqlite3.Error) as fault:
             raise ConfigError(f"ledger {path} cannot be opened: {fault}") from fault
 
@@ -80,6 +81,16 @@ class Ledger:
         with self._lock:
             rows = self._db.execute("SELECT body FROM records ORDER BY seq").fetchall()
         return [_RECORD.validate_json(body) for (body,) in rows]
+
+    def written_by_others(self) -> bool:
+        """Whether another process, such as an operator's command, has written since last asked."""
+        with self._lock:
+            version, self._version = self._version, self._data_version()
+        return version != self._version
+
+    def _data_version(self) -> int:
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        return int(version)
 
     def settings(self) -> tuple[str, int]:
         """SQLite's journal mode and its level of synchronisation (2 is FULL)."""

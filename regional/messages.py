@@ -23,6 +23,13 @@ class StatusHeard:
 
 
 @dataclass(frozen=True)
+class RosterChanged:
+    """An operator wrote to the ledger which hospitals belong to the region; `progress` has it."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True)
 class CandidateMade:
     """The model that this day will seal lies in the mailbox."""
 
@@ -74,6 +81,7 @@ class ReleaseFound:
 Event = (
     Tick
     | StatusHeard
+    | RosterChanged
     | CandidateMade
     | RendezvousStarted
     | StepRepeated

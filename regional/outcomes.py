@@ -8,6 +8,7 @@ from common.messages import RoundOutcome, RoundSpec
 from regional.commit import Repeated
 from regional.config import RegionConfig
 from regional.membership import round_counts
+from regional.progress import Progress, is_excluded
 from regional.records import RingPlanned, RoundEnded
 from regional.region import Region
 
@@ -28,14 +29,14 @@ def committed(
         round_id=spec.round_id,
         purpose=spec.purpose,
         end="committed",
-        reason=_commit_reason(config, members),
+        reason=_commit_reason(region.progress, spec.round_id, members),
         base_digest=spec.base_digest,
         model_digest=repeated.model_digest,
         state_digest=repeated.state_digest,
         sums_digest=repeated.sums_digest,
         generation=ring.plan.generation,
         aggregates=ring.aggregates,
-        complete=_is_complete(region, config, members),
+        complete=_is_complete(region, members),
         seconds=max(0.0, now - spec.opened_at),
         **round_counts(region.statuses, spec.round_id),
     )
@@ -46,7 +47,7 @@ def committed(
         opened_at=spec.opened_at,
         ring_seconds=max(0.0, now - ring.planned_at),
         num_updates=repeated.num_updates,
-        num_evaluated=repeated.num_evaluated,
+        num_evaluated=repeated.num_evaluations,
         num_saturated=repeated.num_saturated,
         hospitals=ring.num_stored if spec.purpose == "train" else {},
         evaluation=repeated.evaluation,
@@ -83,11 +84,20 @@ def not_committed(
     )
 
 
-def _commit_reason(config: RegionConfig, members: tuple[str, ...]) -> str:
-    missing = sorted(set(config.hospitals) - set(members))
-    return f"without {', '.join(missing)}"[:500] if missing else "all hospitals took part"
+def _commit_reason(progress: Progress, round_id: int, members: tuple[str, ...]) -> str:
+    missing = sorted(set(progress.hospitals) - set(members))
+    named = [_why_missing(progress, name, round_id) for name in missing]
+    return f"without {', '.join(named)}"[:500] if named else "all hospitals took part"
 
 
-def _is_complete(region: Region, config: RegionConfig, members: tuple[str, ...]) -> bool:
+def _why_missing(progress: Progress, name: str, round_id: int) -> str:
+    if not is_excluded(progress, name, round_id):
+        return name
+    exclusion = progress.excluded[name]
+    return f"{name} (excluded up to round {exclusion.until_round}: {exclusion.reason[:80]})"
+
+
+def _is_complete(region: Region, members: tuple[str, ...]) -> bool:
     said = [region.statuses[m].status.complete for m in members if m in region.statuses]
-    return set(members) == set(config.hospitals) and len(said) == len(members) and all(said)
+    everyone = set(members) == set(region.progress.hospitals)
+    return everyone and len(said) == len(members) and all(said)

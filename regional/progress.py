@@ -14,6 +14,10 @@ from regional.records import (
     CycleStarted,
     DayOpened,
     DaySealed,
+    ExclusionLifted,
+    HospitalAdmitted,
+    HospitalDismissed,
+    RankExcluded,
     Record,
     ReleaseDecided,
     RingDied,
@@ -23,6 +27,8 @@ from regional.records import (
     Started,
 )
 
+NUM_TIMED_RINGS = 8
+RING_PATIENCE = 10.0
 Work = Literal["train", "evaluate", "seal", "close_unsealed", "wait"]
 
 
@@ -40,6 +46,14 @@ class Progress:
 
     Attributes
     ----------
+    hospitals : mapping of str to str
+        The region's hospitals with their public keys, "" for one that the configuration names.
+    dismissed : frozenset of str
+        Hospitals that were in the region once.
+    excluded : mapping of str to RankExcluded
+        The last exclusion of each hospital, over or not.
+    ring_seconds : tuple of float
+        How long the last rings took from plan to commit.
     num_trained : int
         Committed training rounds of the region, over all days and cycles.
     num_failed : int
@@ -57,6 +71,10 @@ class Progress:
     """
 
     num_starts: int = 0
+    hospitals: Mapping[str, str] = field(default_factory=dict)
+    dismissed: frozenset[str] = frozenset()
+    excluded: Mapping[str, RankExcluded] = field(default_factory=dict)
+    ring_seconds: tuple[float, ...] = ()
     day: int = 1
     cycle: int = 0
     task: str = ""
@@ -94,6 +112,17 @@ def after(progress: Progress, record: Record) -> Progress:
     match record:
         case Started(count=count):
             return replace(progress, num_starts=count)
+        case HospitalAdmitted(hospital=name, public_key=key):
+            hospitals = {**progress.hospitals, name: key}
+            return replace(progress, hospitals=hospitals, dismissed=progress.dismissed - {name})
+        case HospitalDismissed(hospital=name):
+            hospitals = {n: key for n, key in progress.hospitals.items() if n != name}
+            return replace(progress, hospitals=hospitals, dismissed=progress.dismissed | {name})
+        case RankExcluded(hospital=name):
+            return replace(progress, excluded={**progress.excluded, name: record})
+        case ExclusionLifted(hospital=name):
+            excluded = {n: one for n, one in progress.excluded.items() if n != name}
+            return replace(progress, excluded=excluded)
         case CycleStarted():
             return _after_cycle(progress, record)
         case RoundOpened(spec=spec):
@@ -135,6 +164,20 @@ def next_work(progress: Progress, rounds: RoundsConfig) -> Work:
     return "evaluate" if progress.evaluated is None else "seal"
 
 
+def is_excluded(progress: Progress, hospital: str, round_id: int) -> bool:
+    """Whether a hospital may be in no ring of that round."""
+    exclusion = progress.excluded.get(hospital)
+    return exclusion is not None and round_id <= exclusion.until_round
+
+
+def ring_timeout_s(progress: Progress, rounds: RoundsConfig) -> float:
+    """How long the next ring may take: ten times the slowest of the last ones, within limits."""
+    if not progress.ring_seconds:
+        return rounds.ring_timeout_s
+    wanted = max(RING_PATIENCE * max(progress.ring_seconds), rounds.min_ring_timeout_s)
+    return min(wanted, rounds.ring_timeout_s)
+
+
 def _after_cycle(progress: Progress, record: CycleStarted) -> Progress:
     return replace(
         progress,
@@ -154,7 +197,8 @@ def _after_round(progress: Progress, record: RoundEnded) -> Progress:
     ended = replace(progress, outcome=outcome, is_open=False)
     if outcome.end != "committed":
         return replace(ended, num_failed=progress.num_failed + 1)
-    ended = replace(ended, num_failed=0)
+    seconds = (*progress.ring_seconds, record.ring_seconds)[-NUM_TIMED_RINGS:]
+    ended = replace(ended, num_failed=0, ring_seconds=seconds)
     if outcome.purpose == "evaluate":
         return replace(ended, evaluated=record)
     model = _moved(progress.model, outcome.model_digest, outcome.round_id)

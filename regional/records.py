@@ -47,6 +47,43 @@ class CycleStarted(Contract):
     evaluation_shapes: dict[TensorName, Shape]
 
 
+class HospitalAdmitted(Contract):
+    """A hospital belongs to the region from now on.
+
+    `public_key` is base64; empty for one whose key file the configuration names.
+    """
+
+    kind: Literal["hospital_admitted"] = "hospital_admitted"
+    hospital: Name
+    public_key: str = Field(default="", max_length=100)
+
+
+class HospitalDismissed(Contract):
+    """A hospital belongs to the region no more, whatever the configuration says."""
+
+    kind: Literal["hospital_dismissed"] = "hospital_dismissed"
+    hospital: Name
+    reason: str = Field(max_length=500)
+
+
+class RankExcluded(Contract):
+    """A rank computed what the others did not: its hospital is in no ring up to `until_round`."""
+
+    kind: Literal["rank_excluded"] = "rank_excluded"
+    hospital: Name
+    round_id: PositiveInt
+    until_round: PositiveInt
+    reason: str = Field(max_length=500)
+
+
+class ExclusionLifted(Contract):
+    """An operator lets a hospital back into rings."""
+
+    kind: Literal["exclusion_lifted"] = "exclusion_lifted"
+    hospital: Name
+    reason: str = Field(max_length=500)
+
+
 class RoundOpened(Contract):
     """A round was opened; it stays open, across restarts, until its `RoundEnded`."""
 
@@ -127,6 +164,10 @@ class DayOpened(Contract):
 
 Record = Annotated[
     Started
+    | HospitalAdmitted
+    | HospitalDismissed
+    | RankExcluded
+    | ExclusionLifted
     | CycleStarted
     | RoundOpened
     | RingPlanned
@@ -150,5 +191,7 @@ def key_of(record: Record) -> int | None:
             return spec.round_id
         case RoundEnded(outcome=outcome):
             return outcome.round_id
+        case HospitalAdmitted() | HospitalDismissed() | RankExcluded() | ExclusionLifted():
+            return None
         case RingPlanned():
             return None

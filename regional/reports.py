@@ -63,11 +63,12 @@ def progress_report(progress: Progress, records: Iterable[Record] = ()) -> dict[
 
 def status_report(region: Region, config: RegionConfig, now: float) -> dict[str, Any]:
     """How a running coordinator stands, with each hospital's last status and its age."""
+    progress = region.progress
     return {
         "region": config.region,
         "phase": phase_of(region, config),
-        **progress_report(region.progress),
-        "hospitals": {name: _hospital(region, name, now) for name in sorted(config.hospitals)},
+        **progress_report(progress),
+        "hospitals": {name: _hospital(region, name, now) for name in sorted(progress.hospitals)},
     }
 
 

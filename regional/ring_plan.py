@@ -70,12 +70,19 @@ def results_of(ring: RingPlanned, statuses: Statuses) -> dict[str, RankResult]:
 
 
 def who_differs(results: dict[str, RankResult]) -> tuple[str, ...]:
-    """Members whose result is not that of most; all of them when no result is held by most."""
-    counts = Counter(results.values()).most_common()
-    if len(counts) == 1:
+    """Members whose sums are not those of most; all of them when no sums are held by most.
+
+    What a rank makes of its sums is for the coordinator's own step to judge.
+    """
+    sums = {
+        member: (r.sums_digest, r.weight, r.num_updates, r.num_evaluations, r.num_saturated)
+        for member, r in sorted(results.items())
+    }
+    ranked = Counter(sums.values()).most_common()
+    if len(ranked) == 1:
         return ()
-    tied = counts[0][1] == counts[1][1]
-    return tuple(m for m, result in sorted(results.items()) if tied or result != counts[0][0])
+    tied = ranked[0][1] == ranked[1][1]
+    return tuple(member for member, own in sums.items() if tied or own != ranked[0][0])
 
 
 def why_broken(

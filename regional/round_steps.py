@@ -26,7 +26,8 @@ from regional.messages import (
     StopRendezvous,
 )
 from regional.outcomes import committed, not_committed
-from regional.records import RingDied, RingPlanned, RoundOpened
+from regional.progress import Progress, is_excluded, ring_timeout_s
+from regional.records import RankExcluded, RingDied, RingPlanned, RoundOpened
 from regional.region import Collecting, Forming, Idle, Region, Ringing, Step, record
 from regional.ring_plan import (
     can_reuse,
@@ -55,9 +56,9 @@ def collect(region: Region, stage: Collecting, now: float, config: RegionConfig)
     then on.
     """
     spec, rounds = open_spec(region), config.rounds
-    awaited = [name for name in config.hospitals if _is_awaited(region, name, now, config)]
+    awaited = [name for name in allowed(region) if _is_awaited(region, name, now, config)]
     ready = [name for name in awaited if is_ready(region.statuses.get(name), spec.round_id)]
-    fit = fit_hospitals(region.statuses, spec, now, config.away_after_s)
+    fit = _fit(region, now, config)
     if len(fit) >= rounds.quorum and len(ready) == len(awaited):
         return _to_forming(region, fit, now, config)
     closes_at = min(spec.closes_at, stage.not_before + spec.closes_at - spec.opened_at)
@@ -71,9 +72,9 @@ def collect(region: Region, stage: Collecting, now: float, config: RegionConfig)
 
 def form(region: Region, stage: Forming, now: float, config: RegionConfig) -> Step:
     """Use the living ring again, or wait for warm ranks and ask for a rendezvous."""
-    spec, living, rounds = open_spec(region), region.progress.ring, config.rounds
-    fit = fit_hospitals(region.statuses, spec, now, config.away_after_s)
-    expected = stage.expected | set(fit)
+    living, rounds = region.progress.ring, config.rounds
+    fit = _fit(region, now, config)
+    expected = (stage.expected | set(fit)) & set(allowed(region))
     hopeful = expected - _past_hope(region, expected, now, config)
     if living is not None:
         if hopeful <= set(fit) and can_reuse(living, hopeful, region.statuses):
@@ -101,7 +102,8 @@ def plan(region: Region, event: RendezvousStarted, now: float, config: RegionCon
         rendezvous_host=config.rendezvous_host,
         rendezvous_port=event.port,
         interface=config.interface,
-        timeout_s=config.rounds.ring_timeout_s,
+        timeout_s=ring_timeout_s(region.progress, config.rounds),
+        total_weight=_total_weight(region, event.members),
     )
     return _put_out(region, planned, attempt, now)
 
@@ -110,11 +112,11 @@ def ring(region: Region, stage: Ringing, now: float, config: RegionConfig) -> St
     """Watch a ring until all its members have a result, one is lost, or its time is over."""
     living = living_ring(region)
     results = results_of(living, region.statuses)
-    overdue = now >= stage.since + config.rounds.ring_timeout_s
+    overdue = now >= stage.since + living.plan.timeout_s
     if len(results) == len(living.plan.members):
         odd = who_differs(results)
         if odd:
-            return abort_ring(region, f"digests differ: {', '.join(odd)}", now, config)
+            return _exclude(region, stage, odd, "digests differ", now, config)
         if not overdue:
             return region, [RepeatStep(open_spec(region), next(iter(results.values())))]
     fault = why_broken(
@@ -130,10 +132,14 @@ def ring(region: Region, stage: Ringing, now: float, config: RegionConfig) -> St
 def commit(region: Region, repeated: Repeated, now: float, config: RegionConfig) -> Step:
     """Commit on equal digests: the mailbox's files, then the ledger, then ``outcome.json``."""
     living, spec = living_ring(region), open_spec(region)
-    result = next(iter(results_of(living, region.statuses).values()))
-    difference = repeated.differs_from(result)
-    if difference:
-        return abort_ring(region, f"the ranks' result differs: {difference}", now, config)
+    differences = {
+        member: difference
+        for member, result in sorted(results_of(living, region.statuses).items())
+        if (difference := repeated.differs_from(result))
+    }
+    if differences and isinstance(region.stage, Ringing):
+        why = f"results differ from the coordinator's: {next(iter(differences.values()))}"
+        return _exclude(region, region.stage, tuple(differences), why, now, config)
     stated = sum(living.weights.values())
     if spec.purpose == "train" and repeated.weight != stated:
         reason = f"the sums weigh {repeated.weight}, the hospitals stated {stated}"
@@ -175,6 +181,24 @@ def bury_ring(region: Region, reason: str) -> Step:
     return region, [append, StopRendezvous()]
 
 
+def take_roster(region: Region, progress: Progress, now: float) -> Step:
+    """Follow what an operator wrote to the ledger; a ring with a dismissed member is dead."""
+    statuses = {n: heard for n, heard in region.statuses.items() if n in progress.hospitals}
+    region = replace(region, progress=progress, statuses=statuses)
+    members = set(progress.ring.plan.members) if progress.ring else set()
+    gone = sorted(members - set(progress.hospitals))
+    if not gone:
+        return region, []
+    reason = f"{', '.join(gone)} left the region"
+    stage = region.stage
+    region, effects = bury_ring(region, reason)
+    if isinstance(stage, Ringing):
+        region = region.in_stage(
+            Forming(now, stage.attempt, frozenset(members - set(gone)), reason)
+        )
+    return region, effects
+
+
 def bury_if_lost(region: Region) -> Step:
     """Declare a ring dead that a member has left, before the next round needs it."""
     living = region.progress.ring
@@ -214,8 +238,52 @@ def _use_again(
 ) -> Step:
     if _is_weightless(region, living.plan.members):
         return end_round(region, "skipped", NO_WEIGHT, now, config)
-    plan = living.plan.model_copy(update={"round_id": open_spec(region).round_id})
-    return _put_out(region, plan, stage.attempt, now)
+    changes = {
+        "round_id": open_spec(region).round_id,
+        "timeout_s": ring_timeout_s(region.progress, config.rounds),
+        "total_weight": _total_weight(region, living.plan.members),
+    }
+    return _put_out(region, living.plan.model_copy(update=changes), stage.attempt, now)
+
+
+def _total_weight(region: Region, members: Collection[str]) -> int:
+    return sum(region.statuses[member].status.weight for member in members)
+
+
+def allowed(region: Region) -> tuple[str, ...]:
+    """Hospitals that may take part in the open round, in name order."""
+    progress, round_id = region.progress, open_spec(region).round_id
+    return tuple(
+        name for name in sorted(progress.hospitals) if not is_excluded(progress, name, round_id)
+    )
+
+
+def _fit(region: Region, now: float, config: RegionConfig) -> tuple[str, ...]:
+    fit = fit_hospitals(region.statuses, open_spec(region), now, config.away_after_s)
+    return tuple(name for name in fit if name in allowed(region))
+
+
+def _exclude(
+    region: Region, stage: Ringing, odd: tuple[str, ...], why: str, now: float, config: RegionConfig
+) -> Step:
+    """Form the ring again without ranks that computed something else; abort when all did."""
+    members = frozenset(living_ring(region).plan.members)
+    named = f"{why}: {', '.join(odd)}"
+    if set(odd) == members:
+        return abort_ring(region, named, now, config)
+    round_id = open_spec(region).round_id
+    until = round_id + config.rounds.exclusion_rounds - 1
+    excluded = [
+        RankExcluded(hospital=name, round_id=round_id, until_round=until, reason=why[:500])
+        for name in odd
+    ]
+    region, append = record(region, *excluded)
+    region, effects = bury_ring(region, named[:500])
+    if len(members) - len(odd) < config.rounds.quorum:
+        region, ending = end_round(region, "aborted", named, now, config)
+        return region, [append, *effects, *ending]
+    forming = Forming(now, stage.attempt + 1, members - set(odd), named)
+    return region.in_stage(forming), [append, *effects]
 
 
 def _past_hope(

@@ -28,7 +28,7 @@ from regional.first_start import open_store, start
 from regional.hands import Hands
 from regional.ledger import Ledger
 from regional.membership import heard_now, parse_status
-from regional.messages import Append, Event, StatusHeard, Tick
+from regional.messages import Append, Event, RosterChanged, StatusHeard, Tick
 from regional.metrics import Metrics
 from regional.progress import Progress, replay
 from regional.records import Record
@@ -123,6 +123,8 @@ class Service:
         try:
             if self._must_recover:
                 self._recover()
+            if self._ledger.written_by_others():
+                self._follow_ledger()
             for event in self._heard():
                 self._advance(event)
             self._look_for_release()
@@ -189,10 +191,18 @@ class Service:
         """Go on from the ledger, first doing again what may not have been done."""
         self._records = self._ledger.records()
         progress = replay(self._records)
+        self._hands.trust(progress.hospitals)
         for effect in recovery(progress):
             self._hands.carry_out(effect)
         self._region = restore(progress, time.time(), self._region.statuses)
         self._must_recover = False
+
+    def _follow_ledger(self) -> None:
+        """Take in what an operator's command has written."""
+        self._records = self._ledger.records()
+        progress = replay(self._records)
+        self._hands.trust(progress.hospitals)
+        self._advance(RosterChanged(progress))
 
     def _look_for_release(self) -> None:
         now = time.monotonic()
@@ -219,7 +229,7 @@ class Service:
 
     def _on_message(self, topic: str, payload: bytes, _message: MQTTMessage) -> None:
         try:
-            status = parse_status(topic, payload, self._config.region, self._config.hospitals)
+            status = parse_status(topic, payload, self._config.region, self._progress.hospitals)
         except ContractError as fault:
             reason = str(fault.data.get("reason", "schema"))
             self._metrics.rejected.labels(reason).inc()

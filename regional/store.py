@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy.typing as npt
@@ -26,6 +27,12 @@ class Store:
     def __init__(self, mailbox: Mailbox, region: str) -> None:
         self.mailbox = mailbox
         self.region = region
+
+    def trust(self, hospitals: Mapping[str, str]) -> None:
+        """Pin the keys of hospitals that an operator admitted; "" leaves the configuration's."""
+        for name, public_key in hospitals.items():
+            if public_key:
+                self.mailbox.trusted.trust(name, public_key)
 
     def put_model(self, model: Tensors, task: str, made_by_round: int) -> Stored:
         """Write a model; again is no fault."""

@@ -1,8 +1,8 @@
 """Build Horovod once against the installed torch and keep the wheel in the user's cache.
 
-Horovod 0.28.1 (2023) is the last release and exists as source only.  It pins C++14, which
-torch >= 2.1 headers refuse, so this script changes that one setting to C++20 in its CMake files
-and builds with Gloo and PyTorch only: no MPI, TensorFlow or MXNet.  The wheel is kept under
+Horovod 0.28.1 (2023) is the last release and exists as source only.  Two things in it are patched
+(`PATCHES`): it pins C++14, which torch >= 2.1 headers refuse, and its data mesh forgets the chosen
+network interface.  It is built with Gloo and PyTorch only: no MPI, TensorFlow or MXNet.  The wheel is kept under
 ``$XDG_CACHE_HOME/pulsering/wheels/<key>/`` where the key names Horovod, torch, Python and the
 platform, so a second environment installs it in seconds.
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -26,10 +25,26 @@ import time
 from pathlib import Path
 
 HOROVOD_VERSION = "0.28.1"
-CXX_STANDARD = "20"
+PATCH_LEVEL = 1  # raise with any change to PATCHES: it is part of the wheel's key
 # One step of x86-64 that every hospital PC of the last ten years has; never the build host's own.
 PORTABLE_ARCH_FLAGS = {"x86_64": "-mavx -mf16c -mfma", "aarch64": "", "arm64": ""}
-CMAKE_FILES = ("CMakeLists.txt", "horovod/torch/CMakeLists.txt")
+DEVICE = (
+    "  attr device_attr;\n  device_attr.iface = gloo_iface_;\n"
+    "  device_attr.ai_family = AF_UNSPEC;\n  auto dev = CreateDevice(device_attr);\n"
+)
+PATCHES = (
+    # torch >= 2.1 headers need C++17, torch >= 2.14 C++20; Horovod pins C++14.
+    ("CMakeLists.txt", "CMAKE_CXX_STANDARD 14", "CMAKE_CXX_STANDARD 20"),
+    ("horovod/torch/CMakeLists.txt", "CMAKE_CXX_STANDARD 14", "CMAKE_CXX_STANDARD 20"),
+    # The mesh that carries all data forgets HOROVOD_GLOO_IFACE and takes the address that the
+    # host's own name resolves to, which may be another network, or 127.0.0.1.
+    (
+        "horovod/common/gloo/gloo_context.cc",
+        f"{DEVICE}\n  global_ctx = global_context.ctx;\n",
+        f"  gloo_iface_ = global_context.gloo_iface_;\n{DEVICE}\n  global_ctx = global_context.ctx;\n",
+    ),
+    ("horovod/__init__.py", "__version__ = ", f"__pulsering_patches__ = {PATCH_LEVEL}\n__version__ = "),
+)
 NUM_OBJECTS = 75  # object files of a Gloo + PyTorch build, for the progress line
 
 
@@ -50,7 +65,7 @@ def wheel_key(torch_version: str) -> str:
     """Name of the cache entry: everything the compiled wheel depends on."""
     python = f"cp{sys.version_info.major}{sys.version_info.minor}"
     libc = "-".join(part for part in platform.libc_ver() if part) or "libc"
-    return f"horovod-{HOROVOD_VERSION}_torch-{torch_version}_{python}_{sysconfig.get_platform()}_{libc}"
+    return f"horovod-{HOROVOD_VERSION}-p{PATCH_LEVEL}_torch-{torch_version}_{python}_{sysconfig.get_platform()}_{libc}"
 
 
 def installed_torch() -> str:
@@ -93,7 +108,7 @@ def pip(*arguments: str) -> None:
 
 
 def unpack_source(work_dir: Path) -> Path:
-    """Download Horovod's source release, unpack it and raise its C++ standard."""
+    """Download Horovod's source release, unpack it and patch it."""
     pip(
         "download", "--quiet", "--no-deps", "--no-build-isolation", "--no-binary", ":all:",
         "--dest", str(work_dir), f"horovod=={HOROVOD_VERSION}",
@@ -102,13 +117,12 @@ def unpack_source(work_dir: Path) -> Path:
     with tarfile.open(archive) as source:
         source.extractall(work_dir, filter="data")
     tree = work_dir / f"horovod-{HOROVOD_VERSION}"
-    for name in CMAKE_FILES:
+    for name, was, becomes in PATCHES:
         path = tree / name
         text = path.read_text()
-        patched = re.sub(r"(CMAKE_CXX_STANDARD )14", rf"\g<1>{CXX_STANDARD}", text)
-        if patched == text:
-            raise SetupError(f"{name} of Horovod {HOROVOD_VERSION} does not pin C++14 as expected")
-        path.write_text(patched)
+        if text.count(was) != 1:
+            raise SetupError(f"{name} of Horovod {HOROVOD_VERSION} is not as expected: {was!r}")
+        path.write_text(text.replace(was, becomes))
     return tree
 
 
@@ -167,6 +181,15 @@ def compile_wheel(tree: Path, out_dir: Path, env: dict[str, str], log_path: Path
     return wheels[0]
 
 
+def is_installed() -> bool:
+    """Whether this environment has Horovod with just these patches, and it loads."""
+    question = "import horovod, horovod.torch; print(horovod.__pulsering_patches__)"
+    asked = subprocess.run(
+        [sys.executable, "-c", question], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() == str(PATCH_LEVEL)
+
+
 def ensure_wheel() -> Path:
     """Path of a cached wheel for this environment, built now when there is none."""
     torch_version = installed_torch()
@@ -195,7 +218,10 @@ def main() -> int:
     """Build if needed, install unless told not to; exit code 1 with one sentence on a fault."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--no-install", action="store_true", help="build and cache the wheel only")
+    parser.add_argument("--if-needed", action="store_true", help="do nothing when it is installed")
     arguments = parser.parse_args()
+    if arguments.if_needed and is_installed():
+        return 0
     try:
         wheel = ensure_wheel()
         if not arguments.no_install:

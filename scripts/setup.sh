@@ -60,7 +60,7 @@ say "2/4 torch and build tools"
 "$venv/bin/python" -c 'import torch' 2>/dev/null || pip_install $(torch_arguments) torch
 pip_install setuptools wheel packaging cloudpickle psutil pyyaml cffi cmake
 say "3/4 Horovod"
-"$venv/bin/python" -c 'import horovod.torch' 2>/dev/null || "$venv/bin/python" scripts/horovod_wheel.py
+"$venv/bin/python" scripts/horovod_wheel.py --if-needed
 say "4/4 PulseRing and what it needs"
 pip_install --no-build-isolation --editable ".${extra:+[$extra]}"
 rm -f "$venv"/.ready-*

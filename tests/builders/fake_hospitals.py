@@ -25,6 +25,7 @@ from common.messages import (
     RingSumHeader,
     RoundSpec,
 )
+from common.round_sums import Counts
 from common.signing import Keyring, Signer
 from common.wire import decode, decode_json, encode, encode_json, with_prefix, without_prefix
 
@@ -145,7 +146,7 @@ class FakeHospital:
             sums_digest=tensors_digest(sums),
             model_digest=model,
             state_digest=state,
-            weight=weight,
+            **(Counts.of(sums)._asdict() | {"weight": weight}),
         )
         self.say(result=result)
 

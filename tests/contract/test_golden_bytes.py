@@ -46,6 +46,7 @@ PLAN = RingPlan(
     rendezvous_port=40000,
     interface="lo",
     timeout_s=30,
+    total_weight=9,
 )
 OUTCOME = RoundOutcome(
     region="county",
@@ -80,7 +81,11 @@ JSON_MESSAGES: dict[str, Contract] = {
             model_digest=OTHER,
             state_digest=STATE,
             weight=3,
+            num_updates=3,
+            num_evaluations=2,
+            num_saturated=0,
         ),
+        timings={"allreduce_s": 0.002},
         failure=RankFailure(round_id=1, generation=1, reason="a peer left"),
     ),
     "invite": Invite(hospital="north", device="wb-101", spec=SPEC),

@@ -193,6 +193,7 @@ class Played:
             rendezvous_port=port,
             interface="lo",
             timeout_s=20,
+            total_weight=1000,
         )
 
     def close(self) -> None:

@@ -161,6 +161,7 @@ def make_plan(members: list[Member], port: int, spec: RoundSpec, generation: int
         rendezvous_port=port,
         interface="lo",
         timeout_s=20,
+        total_weight=100,
     )
 
 

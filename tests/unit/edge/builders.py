@@ -145,6 +145,7 @@ def make_plan(round_id: int = 1, generation: int = 1, **changes: object) -> Ring
         "rendezvous_port": 4000,
         "interface": "lo",
         "timeout_s": 30.0,
+        "total_weight": 100,
     }
     return RingPlan.model_validate(fields | changes)
 

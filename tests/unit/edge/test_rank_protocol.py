@@ -35,6 +35,9 @@ COMPUTED = Computed(
     model_digest="2" * 64,
     state_digest="3" * 64,
     weight=4,
+    num_updates=4,
+    num_evaluations=3,
+    num_saturated=0,
     path="p",
 )
 

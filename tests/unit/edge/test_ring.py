@@ -97,6 +97,9 @@ class Table:
             model_digest="6" * 64,
             state_digest=tensors_digest({}),
             weight=1,
+            num_updates=1,
+            num_evaluations=0,
+            num_saturated=0,
             path=str(self.folder / "sums"),
         )
         self.seat.hear(Said(self.rank.pid, done), now=1.0)

@@ -35,10 +35,11 @@ def make_sums() -> dict[str, np.ndarray]:
 def test_flat_vector_comes_back_with_counts_last() -> None:
     spec, sums = make_spec(evaluate=(BASE,)), make_sums()
     shapes = sum_shapes(spec, shapes_of(make_model()))
-    vector = ring_sum.flatten(sums, shapes)
+    width = ring_sum.width_of(spec, make_plan())
+    vector = ring_sum.flatten(sums, shapes, spec, width)
     assert vector.dtype == np.int64
     assert vector[-4:].tolist() == sums["counts"].tolist()
-    back = ring_sum.unflatten(vector, shapes)
+    back = ring_sum.unflatten(vector, shapes, width)
     assert tensors_digest(back) == tensors_digest(sums)
 
 
@@ -51,9 +52,29 @@ def test_flat_vector_comes_back_with_counts_last() -> None:
     ],
 )
 def test_vector_of_another_length_or_type_is_refused(change: dict[str, np.ndarray]) -> None:
-    shapes = sum_shapes(make_spec(evaluate=(BASE,)), shapes_of(make_model()))
+    spec = make_spec(evaluate=(BASE,))
+    shapes = sum_shapes(spec, shapes_of(make_model()))
     with pytest.raises(ContractError, match="not those of the round"):
-        ring_sum.flatten(make_sums() | change, shapes)
+        ring_sum.flatten(make_sums() | change, shapes, spec, width=32)
+
+
+def test_number_beyond_what_the_weight_allows_is_refused() -> None:
+    spec, sums = make_spec(evaluate=(BASE,)), make_sums()
+    shapes = sum_shapes(spec, shapes_of(make_model()))
+    sums["update/bias"] = sums["update/bias"].copy()
+    sums["update/bias"][0] = 2 * 32767 + 1
+    with pytest.raises(ContractError, match="beyond what its weight allows"):
+        ring_sum.flatten(sums, shapes, spec, width=32)
+
+
+@pytest.mark.parametrize(
+    ("total_weight", "bits", "width"),
+    [(1, 16, 16), (32, 16, 21), (66, 16, 23), (3, 8, 10), (0, 16, 1)],
+)
+def test_width_is_what_the_planned_weight_needs(total_weight: int, bits: int, width: int) -> None:
+    fixed = make_spec().fixed_point.model_copy(update={"bits": bits})
+    spec = make_spec().model_copy(update={"fixed_point": fixed})
+    assert ring_sum.width_of(spec, make_plan(total_weight=total_weight)) == width
 
 
 def test_model_is_the_one_that_a_plain_mean_gives() -> None:
@@ -83,9 +104,9 @@ def test_zero_weight_leaves_model_and_state_as_they_were() -> None:
     )
 
 
-def test_weight_that_could_have_left_62_bits_is_refused() -> None:
-    sums = make_sums() | {"counts": np.array([1 << 50, 1, 1, 0], np.int64)}
-    with pytest.raises(ContractError, match="62 bits"):
+def test_sums_that_weigh_more_than_planned_are_refused() -> None:
+    sums = make_sums() | {"counts": np.array([101, 1, 1, 0], np.int64)}
+    with pytest.raises(ContractError, match="weigh 101, planned were 100"):
         ring_sum.finish(make_spec(), make_plan(), make_model(), {}, sums)
 
 

@@ -69,6 +69,9 @@ def make_result(spec: RoundSpec, plan: RingPlan, *, odd: bool = False) -> RankRe
         model_digest=digest(666) if odd else model,
         state_digest=spec.state_digest,
         weight=5 * len(plan.members) if trained else 0,
+        num_updates=9 if trained else 0,
+        num_evaluations=9,
+        num_saturated=0,
     )
 
 
@@ -83,7 +86,7 @@ def repeated(effect: RepeatStep, **changes: Any) -> Repeated:
         "sums_digest": result.sums_digest,
         "weight": result.weight,
         "num_updates": 9 if trained else 0,
-        "num_evaluated": 9,
+        "num_evaluations": 9,
         "num_saturated": 0,
         "exponents": {"w": -11} if trained else None,
         "evaluation": {d: {"confusion": [[1, 0], [0, 1]]} for d in effect.spec.evaluate},

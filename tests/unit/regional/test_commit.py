@@ -56,7 +56,7 @@ def test_takes_the_weighted_mean_of_the_integers() -> None:
     expected = (np.array([1.0, -2.0]) + np.array([1000, -2000]) * scale).astype(np.float32)
     np.testing.assert_array_equal(done.model["w"], expected)
     assert done.model_digest == tensors_digest(done.model)
-    assert (done.weight, done.num_updates, done.num_evaluated, done.num_saturated) == (4, 2, 3, 1)
+    assert (done.weight, done.num_updates, done.num_evaluations, done.num_saturated) == (4, 2, 3, 1)
 
 
 def test_evaluation_comes_back_as_nested_integers_by_model() -> None:
@@ -97,6 +97,9 @@ def test_says_in_what_a_result_differs() -> None:
         model_digest=done.model_digest,
         state_digest=done.state_digest,
         weight=4,
+        num_updates=done.num_updates,
+        num_evaluations=done.num_evaluations,
+        num_saturated=done.num_saturated,
     )
     assert done.differs_from(same) == ""
     assert done.differs_from(same.model_copy(update={"weight": 5})) == "weight 5 here 4"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from regional.records import RoundOpened
-from tests.unit.regional.builders import digest, make_config
+from tests.unit.regional.builders import HOSPITALS, digest, make_config
 from tests.unit.regional.world import World, decide, finished, num_ended
 
 
@@ -73,18 +73,18 @@ def test_after_the_last_day_the_region_is_finished_and_stays_so() -> None:
 def test_a_day_that_fails_midway_is_sealed_with_what_there_is() -> None:
     world = World(config=make_config(max_failed_rounds=2))
     world.run(num_ended(1))
-    world.odd = {"west"}
+    world.failing = set(HOSPITALS)
     world.run(lambda w: w.region.progress.sealed)
     sealed = world.region.progress.sealed
     assert sealed is not None
     assert sealed.model_digest == world.ended[0].outcome.model_digest
-    assert sealed.reason.startswith("2 rounds in a row failed: digests differ: west")
+    assert sealed.reason.startswith("2 rounds in a row failed: 3 rings died")
 
 
 def test_a_repeated_round_has_a_new_id_and_the_same_base_and_rate() -> None:
-    world = World(odd={"west"})
+    world = World(failing=set(HOSPITALS))
     world.run(num_ended(1))
-    world.odd = set()
+    world.failing = set()
     world.run(num_ended(2))
     opened = [record.spec for record in world.ledger if isinstance(record, RoundOpened)]
     assert [spec.round_id for spec in opened[:2]] == [1, 2]

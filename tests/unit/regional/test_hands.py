@@ -36,6 +36,8 @@ from regional.records import RingPlanned, RoundOpened
 from regional.region import restore
 from regional.rendezvous import Rendezvous
 
+COUNTS = {"num_updates": 1, "num_evaluations": 1, "num_saturated": 0}
+
 
 class World:
     def __init__(self, folder: Path, mean_of: int = 2) -> None:
@@ -91,7 +93,7 @@ class World:
         done = repeat_step(spec, sums, base, {}, 16)
         digests = {"sums_digest": done.sums_digest, "model_digest": done.model_digest}
         return RankResult.model_validate(
-            {**digests, "round_id": 1, "generation": 1, "weight": 1}
+            {**digests, "round_id": 1, "generation": 1, "weight": 1, **COUNTS}
             | {"state_digest": done.state_digest}
         )
 
@@ -120,6 +122,7 @@ def ring() -> RingPlanned:
         "rendezvous_port": 1,
         "interface": "lo",
         "timeout_s": 1,
+        "total_weight": 1,
     }
     held = {"pids": {"east": 1}, "aggregates": {"east": "a" * 64}, "weights": {"east": 1}}
     return RingPlanned.model_validate(
@@ -130,7 +133,7 @@ def ring() -> RingPlanned:
 def test_sums_that_are_not_there_yet_have_no_answer(world: World) -> None:
     spec = world.open()
     result = RankResult.model_validate(
-        {"round_id": 1, "generation": 1, "weight": 1, "sums_digest": "a" * 64}
+        {"round_id": 1, "generation": 1, "weight": 1, **COUNTS, "sums_digest": "a" * 64}
         | {"model_digest": "a" * 64, "state_digest": "a" * 64}
     )
     assert world.hands.carry_out(RepeatStep(spec, result)) is None

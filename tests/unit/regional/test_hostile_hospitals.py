@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.messages import HospitalStatus
+from common.messages import MAX_WEIGHT, HospitalStatus
 from regional.messages import StatusHeard
 from tests.unit.regional.builders import HOSPITALS, digest, make_result, ready
 from tests.unit.regional.world import World, num_ended
@@ -17,7 +17,7 @@ MOST = 1 << 53
 @pytest.mark.parametrize(
     "lie",
     [
-        {"weight": MOST},
+        {"weight": MAX_WEIGHT},
         {"num_stored": MOST, "num_invited": MOST, "num_rejected": MOST},
         {"aggregate_digest": digest(7010)},  # east's
         {"weight": 0},

@@ -31,6 +31,7 @@ def make_plan(generation: int = 3, round_id: int = 8) -> RingPlan:
         rendezvous_port=4000,
         interface="lo",
         timeout_s=10.0,
+        total_weight=15,
     )
 
 
@@ -54,6 +55,7 @@ def make_ring(**each: dict[str, Any]) -> RingPlanned:
 
 def make_result(**changes: Any) -> RankResult:
     values = {"round_id": 8, "generation": 3, "weight": 1}
+    values |= {"num_updates": 1, "num_evaluations": 1, "num_saturated": 0}
     digests = {"sums_digest": DIGEST, "model_digest": DIGEST, "state_digest": DIGEST}
     return RankResult.model_validate({**values, **digests, **changes})
 
@@ -94,7 +96,7 @@ def test_results_of_other_rounds_and_generations_do_not_count() -> None:
 
 
 def test_names_the_one_that_differs_from_most() -> None:
-    odd = make_result(model_digest="b" * 64)
+    odd = make_result(sums_digest="b" * 64)
     assert who_differs(dict.fromkeys(MEMBERS, make_result())) == ()
     same = make_result()
     assert who_differs({"east": same, "north": odd, "west": same}) == ("north",)

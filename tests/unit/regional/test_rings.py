@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from common.messages import RankFailure
 from regional.messages import (
     Event,
@@ -10,7 +12,16 @@ from regional.messages import (
     StepRepeated,
     Tick,
 )
-from tests.unit.regional.builders import HOSPITALS, digest, make_config, ready, repeated
+from regional.progress import Progress, ring_timeout_s
+from regional.records import ExclusionLifted, HospitalAdmitted, HospitalDismissed
+from tests.unit.regional.builders import (
+    HOSPITALS,
+    digest,
+    make_config,
+    make_result,
+    ready,
+    repeated,
+)
 from tests.unit.regional.world import World, num_ended
 
 
@@ -114,12 +125,86 @@ def test_rings_that_keep_dying_end_in_an_abort_with_the_last_reason() -> None:
     assert "not in the mailbox" in world.ended[0].outcome.reason
 
 
-def test_a_differing_digest_aborts_and_names_the_hospital() -> None:
+def test_a_rank_that_computes_something_else_is_named_and_left_out_of_the_same_round() -> None:
     world = World(odd={"north"})
     world.run(num_ended(1))
+    outcome = world.ended[0].outcome
+    assert (outcome.end, outcome.generation) == ("committed", 2)
+    assert set(outcome.aggregates) == {"east", "west"}
+    assert outcome.reason.startswith("without north (excluded up to round 10: results differ")
+    assert world.state.min_generation == 2
+
+
+def test_an_excluded_hospital_is_back_after_its_rounds() -> None:
+    world = World(config=make_config(rounds_per_day=4, exclusion_rounds=2), odd={"north"})
+    world.run(num_ended(1))
+    world.odd.clear()
+    world.run(num_ended(3))
+    took_part = [set(ended.outcome.aggregates) for ended in world.ended]
+    assert took_part == [{"east", "west"}, {"east", "west"}, set(HOSPITALS)]
+
+
+def test_an_operator_lets_an_excluded_hospital_back() -> None:
+    world = World(config=make_config(rounds_per_day=4), odd={"north"})
+    world.run(num_ended(1))
+    world.odd.clear()
+    world.operator_writes(ExclusionLifted(hospital="north", reason="a new disk"))
+    world.run(num_ended(2))
+    assert set(world.ended[1].outcome.aggregates) == set(HOSPITALS)
+
+
+def test_an_exclusion_outlives_a_restart() -> None:
+    world = World(odd={"north"})
+    world.run(lambda w: w.state.min_generation == 2)
+    world.restart()
+    world.odd.clear()
+    world.run(num_ended(2))
+    assert all("north" not in ended.outcome.aggregates for ended in world.ended)
+
+
+def test_without_a_quorum_of_agreeing_ranks_the_round_is_aborted_and_names_the_odd_one() -> None:
+    world = World(config=make_config(quorum=3), odd={"north"})
+    world.run(num_ended(1))
     assert world.ended[0].outcome.end == "aborted"
-    assert world.ended[0].outcome.reason == "digests differ: north"
+    assert world.ended[0].outcome.reason.startswith("results differ")
+    assert world.ended[0].outcome.reason.endswith(": north")
     assert world.region.progress.model.digest == digest(1)
+
+
+def test_a_rank_whose_step_differs_from_the_coordinators_own_is_left_out() -> None:
+    def own(effect: RepeatStep) -> Event:
+        model = make_result(effect.spec, world.region.progress.ring.plan).model_digest  # type: ignore[union-attr]  # a ring is planned when its step is repeated
+        return StepRepeated(repeated(effect, model_digest=model))
+
+    world = World(config=make_config(quorum=1), odd={"north"}, silent={"west"}, repeat=own)
+    world.region = replace(world.region, started_at=world.now - 100)
+    world.run(num_ended(1))
+    outcome = world.ended[0].outcome
+    assert (outcome.end, set(outcome.aggregates)) == ("committed", {"east"})
+
+
+def test_a_hospital_admitted_while_the_region_runs_is_in_the_next_ring() -> None:
+    world = World(config=make_config(rounds_per_day=3))
+    world.run(num_ended(1))
+    world.say("hill", rank="warm", rank_pid=9)
+    assert "hill" not in world.region.statuses
+    world.operator_writes(HospitalAdmitted(hospital="hill"))
+    world.say("hill", rank="warm", rank_pid=9)
+    assert "hill" in world.region.statuses
+    assert "hill" in world.region.progress.hospitals
+
+
+def test_a_dismissed_member_kills_its_ring_which_forms_again_without_it() -> None:
+    world = World(repeat=lambda _: None)
+    world.run(lambda w: w.phase == "ring")
+    world.operator_writes(HospitalDismissed(hospital="west", reason="moved"))
+    world.silent, world.repeat = {"west"}, None
+    began = world.now
+    world.run(num_ended(1))
+    outcome = world.ended[0].outcome
+    assert (outcome.end, set(outcome.aggregates)) == ("committed", {"east", "north"})
+    assert outcome.reason == "all hospitals took part"
+    assert world.now - began < 5.0
     assert world.state.min_generation == 2
 
 
@@ -130,7 +215,7 @@ def test_the_coordinators_own_repeat_must_agree() -> None:
     world = World(repeat=other)
     world.run(num_ended(1))
     assert world.ended[0].outcome.end == "aborted"
-    assert "the ranks' result differs: model_digest" in world.ended[0].outcome.reason
+    assert "results differ from the coordinator's: model_digest" in world.ended[0].outcome.reason
 
 
 def test_sums_that_weigh_other_than_stated_abort() -> None:
@@ -148,3 +233,11 @@ def test_unusable_sums_abort_with_the_reason() -> None:
     world = World(repeat=lambda _: StepRefused("not int64"))
     world.run(num_ended(1))
     assert world.ended[0].outcome.reason == "not int64"
+
+
+def test_time_limit_follows_what_the_last_rings_took() -> None:
+    rounds = make_config(ring_timeout_s=60.0, min_ring_timeout_s=5.0).rounds
+    assert ring_timeout_s(Progress(), rounds) == 60.0
+    assert ring_timeout_s(Progress(ring_seconds=(0.1, 0.2)), rounds) == 5.0
+    assert ring_timeout_s(Progress(ring_seconds=(2.0, 0.1)), rounds) == 20.0
+    assert ring_timeout_s(Progress(ring_seconds=(9.0,)), rounds) == 60.0

@@ -20,6 +20,7 @@ from regional.messages import (
     ReleaseFound,
     RendezvousStarted,
     RepeatStep,
+    RosterChanged,
     SealDay,
     StartRendezvous,
     StatusHeard,
@@ -27,7 +28,7 @@ from regional.messages import (
     Tick,
 )
 from regional.progress import replay
-from regional.records import CycleStarted, Record, RoundEnded, Started
+from regional.records import CycleStarted, HospitalAdmitted, Record, RoundEnded, Started
 from regional.region import Region, recovery, restore, state_of
 from tests.unit.regional.builders import (
     HOSPITALS,
@@ -69,6 +70,7 @@ class World:
             exponents={"w": -10},
             evaluation_shapes=SHAPES,
         )
+        self.ledger += [HospitalAdmitted(hospital=name) for name in HOSPITALS]
         self.ledger.append(initial)
         self.region = self.restart()
 
@@ -154,6 +156,11 @@ class World:
         self.now += by_s
         statuses = heard_now(self.region.statuses, self.now)
         self.region = restore(self.region.progress, self.now, statuses)
+
+    def operator_writes(self, *records: Record) -> None:
+        """What `python -m regional hospitals …` does, as the service notices it."""
+        self.ledger.extend(records)
+        self.send(RosterChanged(replay(self.ledger)))
 
     def turn(self) -> None:
         for name in HOSPITALS:

@@ -1,0 +1,104 @@
+"""Several small integers in one 64-bit lane, so that a ring carries no more bits than it must.
+
+A field of `width` bits holds a signed integer below ``2**(width - 1)`` in magnitude.  Lanes are
+added as 64-bit integers; as long as the *sums* of fields stay within that range, the sum of lanes
+holds the sums of fields: a negative field borrows from the one above it, and `unpack` pays back.
+Horovod has no 16-bit integers, and no width between 8, 32 and 64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import ContractError
+
+Int64 = npt.NDArray[np.int64]
+LANE_BITS = 64
+
+
+def width_for(bound: int) -> int:
+    """Bits of a field whose sum is at most `bound` in magnitude, its sign among them.
+
+    >>> [width_for(b) for b in (0, 1, 127, 128, 2**20 - 1)]
+    [1, 2, 8, 9, 21]
+    """
+    return bound.bit_length() + 1
+
+
+def num_lanes(num_fields: int, width: int) -> int:
+    """Lanes that `num_fields` of `width` bits take.
+
+    >>> num_lanes(7, 21), num_lanes(7, 33)
+    (3, 7)
+    """
+    return -(-num_fields // max(1, LANE_BITS // width))
+
+
+def pack(parts: Sequence[Int64], width: int, into: Int64) -> None:
+    """Put the numbers of all `parts`, one after the other, into lanes.
+
+    Parameters
+    ----------
+    parts : sequence of int64 array
+        Flat arrays; together ``n`` numbers.
+    width : int
+        Bits of a field, 1 to 64.
+    into : int64 array, shape (num_lanes(n, width),)
+        Where the lanes go; field ``i`` is in lane ``i % len(into)``.
+    """
+    into[:] = 0
+    position = 0
+    for part in parts:
+        for numbers, lane, field in _runs(part, position, into.size):
+            lanes = into[lane : lane + numbers.size]
+            np.add(lanes, numbers if field == 0 else numbers << (field * width), out=lanes)
+        position += part.size
+
+
+def unpack(lanes: Int64, num_fields: int, width: int) -> Int64:
+    """Take fields out of summed lanes; the inverse of `pack`.
+
+    Returns
+    -------
+    int64 array, shape (num_fields,)
+    """
+    size = lanes.size
+    if size >= num_fields:
+        return lanes[:num_fields].copy()
+    numbers = np.empty(num_fields, np.int64)
+    rest = lanes.copy()
+    above = LANE_BITS - width
+    for start in range(0, num_fields, size):
+        field = numbers[start : start + size]
+        left = rest[: field.size]
+        np.left_shift(left, above, out=field)
+        np.right_shift(field, above, out=field)
+        np.subtract(left, field, out=left)
+        np.right_shift(left, width, out=left)
+    return numbers
+
+
+def check_range(parts: Sequence[Int64], bound: int) -> None:
+    """Refuse numbers that one member of a sum may not bring.
+
+    Raises
+    ------
+    ContractError
+        When one exceeds `bound` in magnitude.
+    """
+    for part in parts:
+        if part.size and max(int(part.max()), -int(part.min())) > bound:
+            raise ContractError("the aggregate holds a number beyond what its weight allows")
+
+
+def _runs(part: Int64, position: int, size: int) -> Iterator[tuple[Int64, int, int]]:
+    """Pieces of `part` that stay within one field: numbers, first lane, field."""
+    start = 0
+    while start < part.size:
+        field, lane = divmod(position + start, size)
+        num = min(part.size - start, size - lane)
+        yield part[start : start + num], lane, field
+        start += num

@@ -1,120 +1,124 @@
-"""A hospital's rank in the ring: ``python -m edge.rank``, started by its edge node.
+"""The keeper of a hospital's ranks: ``python -m edge.rank``, started by its edge node.
 
-Reads commands from stdin, says events on stdout.  It holds nothing between rounds and enters one
-generation in its life; it may die at any moment without the loss of an update.
+It imports torch and Horovod once and then forks a rank, which waits for a plan; when that is lost,
+or given up with its generation, the next is there within milliseconds instead of seconds.  A rank
+enters one generation in its life: Horovod aborts the process in some failures, and one path that
+always works beats two.  The keeper itself never joins a ring, so no ring can harm it.
+
+Commands come from stdin, one JSON object a line, and go on to the living rank; events go to stdout,
+the ranks' own among them.  The end of stdin ends both.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
+import selectors
 import signal
 import sys
-import time
-from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, Any, TextIO
+from contextlib import suppress
 
-import numpy.typing as npt
-
-from common import wire
-from common.digest import Tensors, tensors_digest
-from common.errors import ContractError, PulseRingError, RingError
-from common.mailbox import MAX_FILE_BYTES, write_durably
-from common.messages import AggregateHeader, Contract, ModelHeader, ServerStateHeader
-from common.round_sums import sum_shapes
-from edge import ring_sum
-from edge.rank_protocol import Computed, Failed, Join, Joined, Stop, Warm, line, parse_command
-
-if TYPE_CHECKING:
-    from edge.world import World
+from common.errors import ContractError
+from edge.rank_protocol import Lost, Renew, Stop, Warm, parse_command
+from edge.rank_work import Voice, obey
 
 PR_SET_PDEATHSIG = 1
+CHUNK = 64 << 10
 
 
 def main() -> None:
-    """Obey commands until told to stop; any fault ends the process after saying it."""
-    say = _Voice(_own_stdout())
+    """Keep one rank at a time until told to stop, or until the edge node is gone."""
+    say = Voice(_own_stdout())
     _die_with_parent()
-    commands = _commands()
-    from edge import world  # after stdout is safe from what torch and Horovod print
+    from edge import world  # noqa: F401 -- slow, and shared by every rank that is forked from here
 
-    say(Warm())
-    joined: World | None = None
+    gc.collect()
+    gc.freeze()  # so that collecting in a rank does not copy the pages that it shares with us
+    Keeper(say).run()
+
+
+class Keeper:
+    """Forks ranks and passes commands on to them; one thread, since it forks."""
+
+    def __init__(self, say: Voice) -> None:
+        self._say = say
+        self._events = selectors.DefaultSelector()
+        self._unread = b""
+        self._pid, self._pidfd, self._commands = 0, -1, -1
+
+    def run(self) -> None:
+        """Go on until ``stop`` or the end of stdin."""
+        self._events.register(0, selectors.EVENT_READ)
+        self._hatch()
+        while True:
+            ready = {key.fd for key, _ in self._events.select()}
+            if self._pidfd in ready:
+                self._mourn()
+                self._hatch()
+            if 0 in ready and not self._listen():
+                self._bury()
+                os._exit(0)
+
+    def _hatch(self) -> None:
+        reading, writing = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(writing)
+            _be_a_rank(reading, self._say)
+        os.close(reading)
+        self._commands = writing
+        self._pidfd = os.pidfd_open(self._pid)
+        self._events.register(self._pidfd, selectors.EVENT_READ)
+        self._say(Warm(pid=self._pid))
+
+    def _mourn(self) -> None:
+        """Reap the rank that died, and say so."""
+        self._events.unregister(self._pidfd)
+        os.close(self._pidfd)
+        os.close(self._commands)
+        _, status = os.waitpid(self._pid, 0)
+        self._say(Lost(pid=self._pid, code=os.waitstatus_to_exitcode(status)))
+
+    def _bury(self) -> None:
+        """Kill the rank, which may be stopped or hang."""
+        os.kill(self._pid, signal.SIGKILL)
+        self._mourn()
+
+    def _listen(self) -> bool:
+        """Take commands in; false when there will be no more."""
+        data = os.read(0, CHUNK)
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        return bool(data) and all(self._heard(line) for line in lines)
+
+    def _heard(self, line: bytes) -> bool:
+        command = parse_command(line.decode())
+        if isinstance(command, Renew):
+            if command.pid == self._pid:
+                self._bury()
+                self._hatch()
+        elif isinstance(command, Stop):
+            return False
+        else:
+            with suppress(BrokenPipeError):  # it has just died, which is said in a moment
+                os.write(self._commands, line + b"\n")
+        return True
+
+
+def _be_a_rank(commands: int, say: Voice) -> None:
+    """Never return."""
     try:
-        while not isinstance(command := parse_command(commands.get()), Stop):
-            if joined is None:
-                joined = world.World(command)
-                say(Joined(generation=joined.generation))
-            say(_compute(command, joined))
-    except PulseRingError as fault:
-        _end(say, fault.message)
-    except Exception as fault:  # Horovod's own errors share no root
-        _end(say, f"{type(fault).__name__}: {fault}")
-    os._exit(0)  # an orderly hvd.shutdown would wait for peers that may be gone
+        _die_with_parent()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        obey(os.fdopen(commands), say)
+    finally:
+        os._exit(1)
 
 
-def _compute(join: Join, joined: World) -> Computed:
-    if join.plan.generation != joined.generation:
-        raise RingError(f"in generation {joined.generation}, asked for {join.plan.generation}")
-    spec, watch = join.spec, _Stopwatch()
-    base = _read(join.base, ModelHeader)
-    state: Tensors = {}
-    if join.state is not None:
-        state = _read(join.state, ServerStateHeader)
-    if (tensors_digest(base), tensors_digest(state)) != (spec.base_digest, spec.state_digest):
-        raise ContractError("base model or server state are not those of the round")
-    tensors = _read(join.aggregate, AggregateHeader)
-    shapes = sum_shapes(spec, wire.shapes_of(base))
-    watch.lap("read_s")
-    width = ring_sum.width_of(spec, join.plan)
-    vector = ring_sum.flatten(tensors, shapes, spec, width)
-    watch.lap("pack_s")
-    joined.sum(vector)
-    watch.lap("allreduce_s")
-    sums = ring_sum.unflatten(vector, shapes, width)
-    watch.lap("unpack_s")
-    result = ring_sum.finish(spec, join.plan, base, state, sums)
-    watch.lap("step_s")
-    write_durably(Path(join.out), result.sums_file)
-    watch.lap("write_s")
-    return Computed(**result.report.model_dump(), path=join.out, timings=watch.laps)
-
-
-class _Stopwatch:
-    """Seconds since the last lap, by name."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = round(now - self._since, 6)
-        self._since = now
-
-
-def _read(path: str, kind: type[Contract]) -> dict[str, npt.NDArray[Any]]:
-    return wire.decode(Path(path).read_bytes(), kind, MAX_FILE_BYTES)[1]
-
-
-class _Voice:
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-
-    def __call__(self, event: Contract) -> None:
-        self._out.write(line(event))
-        self._out.flush()
-
-
-def _end(say: _Voice, reason: str) -> None:
-    say(Failed(reason=reason[:500]))
-    os._exit(1)
-
-
-def _own_stdout() -> TextIO:
-    ours = os.fdopen(os.dup(1), "w")
+def _own_stdout() -> int:
+    """Keep stdout for events; what torch and Horovod print goes to stderr."""
+    ours = os.dup(1)
     os.dup2(2, 1)
     return ours
 
@@ -124,18 +128,8 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _commands() -> SimpleQueue[str]:
-    """Lines of stdin; its end means that the edge node is gone, and ends this process."""
-    lines: SimpleQueue[str] = SimpleQueue()
-
-    def read() -> None:
-        for text in sys.stdin:
-            lines.put(text)
-        os._exit(0)
-
-    Thread(target=read, name="commands", daemon=True).start()
-    return lines
-
-
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ContractError as fault:
+        sys.exit(f"edge.rank: {fault.message}")

@@ -1,4 +1,4 @@
-"""The edge node's side of its rank: spawn, watch, kill, spawn again."""
+"""The edge node's side of its rank: the keeper that forks it, what both say, their ends."""
 
 from __future__ import annotations
 
@@ -14,10 +14,21 @@ import structlog
 
 from common.config import environment_without_secrets
 from common.errors import ContractError
-from edge.rank_protocol import MAX_LINE, Event, Join, Joined, Warm, line, parse_event
+from edge.rank_protocol import (
+    MAX_LINE,
+    Event,
+    Join,
+    Joined,
+    Lost,
+    Renew,
+    Warm,
+    line,
+    parse_event,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST_BACKOFF_S = 1.0
+RENEWAL_S = 5.0
 MAX_BACKOFF_S = 30.0
 RankState = Literal["starting", "warm", "joined", "lost"]
 
@@ -26,7 +37,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Said:
-    """What the rank with that process id said."""
+    """What the keeper with that process id, or a rank of its, said."""
 
     pid: int
     event: Event
@@ -34,16 +45,17 @@ class Said:
 
 @dataclass(frozen=True)
 class Died:
-    """The rank with that process id is gone; `code` as `subprocess` tells it."""
+    """The keeper with that process id is gone; `code` as `subprocess` tells it."""
 
     pid: int
     code: int
 
 
 class RankProcess:
-    """One rank at a time, as a child process that may be lost at any moment.
+    """One rank at a time, which may be lost at any moment, and the keeper that forks it.
 
-    One that says what is no event is killed: what it computes is not to be relied on.
+    A keeper that says what is no event, or does not renew its rank in time, is killed, and its rank
+    with it: what it computes is not to be relied on.
 
     Parameters
     ----------
@@ -59,30 +71,42 @@ class RankProcess:
         self._child: subprocess.Popen[str] | None = None
         self._backoff_s = 0.0
         self._lost_at = 0.0
+        self._renewed_at: float | None = None
         self.state: RankState = "lost"
+        self.pid = 0
         self.generation = 0
         self.num_starts = 0
 
     @property
-    def pid(self) -> int:
-        """Process id; 0 while there is none."""
+    def keeper_pid(self) -> int:
+        """Process id of the keeper; 0 while there is none."""
         return self._child.pid if self._child else 0
 
     def tick(self, now: float) -> None:
-        """Spawn when there is no rank and it is time."""
+        """Spawn a keeper when there is none and it is time; end one that does not obey."""
+        since = self._renewed_at
+        if since is not None and not 0 <= now - since < RENEWAL_S:
+            log.warning("keeper_deaf", pid=self.keeper_pid)
+            self.kill()
         if self._child is None and not 0 <= now - self._lost_at < self._backoff_s:
             self._start(now)
 
     def heard(self, news: Said | Died, now: float) -> bool:
-        """Follow the rank's state; false for news of an earlier rank."""
+        """Follow the rank's state; false for news of an earlier keeper."""
         if self._child is None or news.pid != self._child.pid:
             return False
         if isinstance(news, Died):
             self._lose(now)
-        elif isinstance(news.event, Warm):
-            self.state, self._backoff_s = "warm", 0.0
-        elif isinstance(news.event, Joined):
-            self.state = "joined"
+            return True
+        match news.event:
+            case Warm(pid=pid):
+                self.num_starts += self.pid != 0
+                self.state, self.pid, self.generation = "warm", pid, 0
+                self._backoff_s, self._renewed_at = 0.0, None
+            case Lost():
+                self.state, self.generation = "lost", 0
+            case Joined():
+                self.state = "joined"
         return True
 
     def join(self, command: Join) -> None:
@@ -96,10 +120,22 @@ class RankProcess:
         except OSError as fault:  # it died; the reading thread says so
             log.warning("rank_deaf", error=str(fault))
 
+    def renew(self, now: float) -> None:
+        """Have the rank killed and another one started, with its generation given up."""
+        if self._child is None or self._child.stdin is None or self._renewed_at is not None:
+            return
+        self.state, self.generation, self._renewed_at = "starting", 0, now
+        try:
+            self._child.stdin.write(line(Renew(pid=self.pid)))
+            self._child.stdin.flush()
+        except OSError as fault:  # it died; the reading thread says so
+            log.warning("keeper_deaf", error=str(fault))
+
     def kill(self) -> None:
-        """Kill the rank and wait for its end; the next `tick` spawns another."""
+        """Kill keeper and rank, wait for the keeper's end; the next `tick` spawns another."""
         child, self._child = self._child, None
-        self.state, self.generation, self._backoff_s = "lost", 0, 0.0
+        self.state, self.pid, self.generation, self._backoff_s = "lost", 0, 0, 0.0
+        self._renewed_at = None
         if child is not None:
             child.kill()
             child.wait(timeout=10)
@@ -123,13 +159,12 @@ class RankProcess:
             child = self._spawn()
         except OSError as fault:  # no such interpreter, or no process to be had
             log.error("rank_not_started", python=self._python, error=str(fault))
-            self.state = "starting"
             self._lose(now)
             return
-        self._child, self.state, self.generation = child, "starting", 0
+        self._child, self.state, self.pid, self.generation = child, "starting", 0, 0
         self.num_starts += 1
         Thread(target=self._listen, args=(child,), name="rank-reader", daemon=True).start()
-        log.info("rank_started", pid=child.pid)
+        log.info("keeper_started", pid=child.pid)
 
     def _listen(self, child: subprocess.Popen[str]) -> None:
         with child:  # closes its pipes and waits for its end
@@ -142,7 +177,7 @@ class RankProcess:
         self._hear(Died(child.pid, child.returncode))
 
     def _lose(self, now: float) -> None:
-        if self.state == "starting":
+        if self.pid == 0:
             self._backoff_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S, 2 * self._backoff_s))
-        self._child, self.state, self.generation = None, "lost", 0
-        self._lost_at = now
+        self._child, self.state, self.pid, self.generation = None, "lost", 0, 0
+        self._lost_at, self._renewed_at = now, None

@@ -31,6 +31,13 @@ class Join(Contract):
     out: str
 
 
+class Renew(Contract):
+    """Kill the rank of that process id, if it is still the one there is, and start another."""
+
+    command: Literal["renew"] = "renew"
+    pid: int
+
+
 class Stop(Contract):
     """End."""
 
@@ -38,9 +45,18 @@ class Stop(Contract):
 
 
 class Warm(Contract):
-    """All is imported; a plan may come."""
+    """A rank of that process id waits for a plan."""
 
     event: Literal["warm"] = "warm"
+    pid: Annotated[int, Field(ge=1)]
+
+
+class Lost(Contract):
+    """The rank of that process id is gone; `code` as `subprocess` tells it."""
+
+    event: Literal["lost"] = "lost"
+    pid: int
+    code: int
 
 
 class Joined(Contract):
@@ -69,8 +85,8 @@ class Failed(Contract):
     reason: Annotated[str, Field(max_length=500)]
 
 
-Command = Annotated[Join | Stop, Field(discriminator="command")]
-Event = Annotated[Warm | Joined | Computed | Failed, Field(discriminator="event")]
+Command = Annotated[Join | Renew | Stop, Field(discriminator="command")]
+Event = Annotated[Warm | Lost | Joined | Computed | Failed, Field(discriminator="event")]
 _COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 

@@ -14,7 +14,7 @@ from common.messages import RankFailure, RankResult, RegionState, RingPlan, Timi
 from edge.ledger import Ledger
 from edge.models import Models
 from edge.rank_process import Died, RankState, Said
-from edge.rank_protocol import Computed, Failed, Join
+from edge.rank_protocol import Computed, Failed, Join, Lost
 from edge.rounds import Frozen, Round
 
 Action = Literal["respawn", "join", "fail", "wait"]
@@ -34,7 +34,7 @@ class Rank(Protocol):
     def tick(self, now: float) -> None: ...
     def heard(self, news: Said | Died, now: float) -> bool: ...
     def join(self, command: Join) -> None: ...
-    def kill(self) -> None: ...
+    def renew(self, now: float) -> None: ...
 
 
 def decide(
@@ -100,8 +100,11 @@ class Seat:
         if not self.rank.heard(news, now):
             return
         if isinstance(news, Died):
-            self._last_words = self._last_words or f"the rank ended with code {news.code}"
-            log.warning("rank_lost", pid=news.pid, code=news.code, reason=self._last_words)
+            self._last_words = self._last_words or f"the keeper ended with code {news.code}"
+            log.warning("keeper_lost", pid=news.pid, code=news.code, reason=self._last_words)
+        elif isinstance(news.event, Lost):
+            self._last_words = self._last_words or f"the rank ended with code {news.event.code}"
+            log.warning("rank_lost", pid=news.event.pid, reason=self._last_words)
         elif isinstance(news.event, Failed):
             self._last_words = news.event.reason
         elif isinstance(news.event, Computed):
@@ -122,8 +125,7 @@ class Seat:
         if action == "respawn":
             log.info("rank_respawned", generation=self.rank.generation)
             self._last_words = "killed: its generation was given up"
-            self.rank.kill()
-            self.rank.tick(now)
+            self.rank.renew(now)
         elif action == "join" and plan and current and current.frozen:
             self._join(plan, current, current.frozen, now)
         elif action == "fail" and plan:

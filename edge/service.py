@@ -112,6 +112,7 @@ class Service:
                 "pid": status.rank_pid,
                 "generation": status.generation,
                 "starts": self._rank.num_starts,
+                "keeper_pid": self._rank.keeper_pid,
             },
             "error": self._reception.error or status.error,
         }

@@ -43,7 +43,11 @@ PATCHES = (
         f"{DEVICE}\n  global_ctx = global_context.ctx;\n",
         f"  gloo_iface_ = global_context.gloo_iface_;\n{DEVICE}\n  global_ctx = global_context.ctx;\n",
     ),
-    ("horovod/__init__.py", "__version__ = ", f"__pulsering_patches__ = {PATCH_LEVEL}\n__version__ = "),
+    (
+        "horovod/__init__.py",
+        "__version__ = ",
+        f"__pulsering_patches__ = {PATCH_LEVEL}\n__version__ = ",
+    ),
 )
 NUM_OBJECTS = 75  # object files of a Gloo + PyTorch build, for the progress line
 

@@ -95,7 +95,7 @@ def test_killed_rank_is_respawned_and_the_ring_forms_again_with_it(region: Local
     ranks = {name: status["rank_pid"] for name, status in before.items()}
     edges = {name: region.supervisor[edge_name(name)].pid for name in ROSTER}
     assert len(set(ranks.values())) == 3
-    assert {name: parent_of(pid) for name, pid in ranks.items()} == edges
+    assert {name: parent_of(parent_of(pid)) for name, pid in ranks.items()} == edges
     os.kill(ranks["harbour"], signal.SIGKILL)
     region.wait(
         lambda: statuses(region).get("harbour", {}).get("rank_pid") not in (0, ranks["harbour"]),

@@ -32,7 +32,7 @@ from common.messages import (
     ServerRule,
 )
 from edge.rank_process import Died, RankProcess, Said
-from edge.rank_protocol import Computed, Failed, Join
+from edge.rank_protocol import Computed, Failed, Join, Lost
 
 REGION = "county"
 WAIT_S = 60.0
@@ -280,9 +280,9 @@ def test_killed_rank_breaks_the_ring_which_forms_again_in_the_next_generation(
     plan = make_plan(members, rendezvous(members), spec)
     send(members[:2], plan, spec, sums[:2])
     os.kill(members[2].rank.pid, signal.SIGKILL)
-    wait_until(members, lambda: members[2].last(Died) is not None, "the death")
+    wait_until(members, lambda: members[2].last(Lost) is not None, "the death")
     for member in members[:2]:  # what their edge nodes do when the generation is given up
-        member.rank.kill()
+        member.rank.renew(time.monotonic())
     wait_until(members, lambda: all(m.rank.state == "warm" for m in members), "warm again")
 
     plan = make_plan(members, rendezvous(members), spec, generation=2)
@@ -307,7 +307,7 @@ def test_survivors_of_a_formed_ring_end_with_an_error_or_are_killed_in_time(
     survivors = members[1:]
     wait_until(
         members,
-        lambda: any(m.last(Failed) or m.last(Died) for m in survivors),
+        lambda: any(m.last(Failed) or m.last(Lost) for m in survivors),
         "a survivor that says so",
     )
     assert not any((r := m.last(Computed)) and r.round_id == 2 for m in survivors)
@@ -330,8 +330,10 @@ def test_rank_dies_with_its_parent(tmp_path: Path) -> None:
         "import sys, time; sys.path.insert(0, sys.argv[1])\n"
         "from common import logs; logs.set_up()\n"
         "from edge.rank_process import RankProcess\n"
-        "rank = RankProcess(sys.executable, lambda news: None)\n"
-        "rank.tick(0.0); print(rank.pid, flush=True); time.sleep(600)\n"
+        "from queue import SimpleQueue\nnews = SimpleQueue()\n"
+        "rank = RankProcess(sys.executable, news.put)\n"
+        "rank.tick(0.0)\nwhile rank.state != 'warm': rank.heard(news.get(), 0.0)\n"
+        "print(rank.pid, flush=True); time.sleep(600)\n"
     )
     root = str(Path(__file__).resolve().parents[2])
     parent = subprocess.Popen(

@@ -177,7 +177,7 @@ class FakeRank:
         self.joins.append(command)
         self.state, self.generation = "joined", command.plan.generation
 
-    def kill(self) -> None:
+    def renew(self, now: float) -> None:
         self.num_killed += 1
         self.state, self.generation = "lost", 0
 

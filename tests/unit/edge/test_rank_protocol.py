@@ -8,6 +8,7 @@ from edge.rank_protocol import (
     Failed,
     Join,
     Joined,
+    Lost,
     Stop,
     Warm,
     line,
@@ -42,8 +43,11 @@ COMPUTED = Computed(
 )
 
 
-@pytest.mark.parametrize("event", [Warm(), Joined(generation=3), Failed(reason="why"), COMPUTED])
-def test_events_come_back_as_said(event: Warm | Joined | Failed | Computed) -> None:
+@pytest.mark.parametrize(
+    "event",
+    [Warm(pid=7), Lost(pid=7, code=-9), Joined(generation=3), Failed(reason="why"), COMPUTED],
+)
+def test_events_come_back_as_said(event: Warm | Lost | Joined | Failed | Computed) -> None:
     assert line(event).count("\n") == 1
     assert parse_event(line(event)) == event
 

@@ -51,7 +51,7 @@ class EdgeConfig(ProcessConfig):
     health_listen: Listen = "127.0.0.1:0"
     interface: str | None = None
     heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 5.0
-    ring_cycle_ms: Annotated[float, Field(ge=1, le=1000)] = 20.0
+    ring_cycle_ms: Annotated[float, Field(ge=1, le=1000)] = 5.0
     profile: Literal["demo", "production"] = "demo"
     rank_python: str = sys.executable
     log_level: Literal["debug", "info", "warning", "error"] = "info"

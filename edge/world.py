@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edge import interface
 from edge.rank_protocol import Join
 
 STALL_CHECK_S = 30
@@ -49,7 +50,9 @@ class World:
     def __init__(self, join: Join) -> None:
         torch.set_num_threads(1)
         os.environ.update(environment(join))
+        interface.require_address(join.interface)  # without one, Gloo aborts the process wordlessly
         hvd.init()
+        interface.require_ring_on(join.interface)
         self.generation = join.plan.generation
 
     def sum(self, vector: npt.NDArray[np.int64]) -> None:

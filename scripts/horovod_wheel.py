@@ -2,11 +2,15 @@
 
 Horovod 0.28.1 (2023) is the last release and exists as source only.  Two things in it are patched
 (`PATCHES`): it pins C++14, which torch >= 2.1 headers refuse, and its data mesh forgets the chosen
-network interface.  It is built with Gloo and PyTorch only: no MPI, TensorFlow or MXNet.  The wheel is kept under
-``$XDG_CACHE_HOME/pulsering/wheels/<key>/`` where the key names Horovod, torch, Python and the
-platform, so a second environment installs it in seconds.
+network interface.  It is built with Gloo and PyTorch only: no MPI, TensorFlow or MXNet.  The wheel
+is kept under ``$XDG_CACHE_HOME/pulsering/wheels/<key>/`` where the key names Horovod, its patches,
+torch, Python and the platform, so a second environment installs it in seconds.
 
 Run with the Python of the virtual environment: ``.venv/bin/python scripts/horovod_wheel.py``.
+``PULSERING_HOROVOD_GPU=nccl`` adds NCCL for tensors on GPUs, keeps Gloo for all others and gets a
+wheel of its own; it wants a CUDA build of torch, the CUDA toolkit and NCCL's headers, and
+``HOROVOD_CUDA_HOME`` and ``HOROVOD_NCCL_HOME`` where they are in no usual place.  **Untested**: no
+machine of this project has built it yet.
 It imports only the standard library, besides asking torch for its version.
 """
 
@@ -49,6 +53,11 @@ PATCHES = (
         f"__pulsering_patches__ = {PATCH_LEVEL}\n__version__ = ",
     ),
 )
+GPU_VARIABLE = "PULSERING_HOROVOD_GPU"
+GPU_OPERATIONS = {
+    "": None,
+    "nccl": "NCCL",
+}  # what the variable may say, what Horovod's build is told
 NUM_OBJECTS = 75  # object files of a Gloo + PyTorch build, for the progress line
 
 
@@ -65,11 +74,30 @@ def cache_root() -> Path:
     return (Path(xdg) if xdg else Path.home() / ".cache") / "pulsering"
 
 
-def wheel_key(torch_version: str) -> str:
+def chosen_gpu() -> str:
+    """What ``PULSERING_HOROVOD_GPU`` asks for: ``""`` (no GPU) or ``"nccl"``."""
+    gpu = os.environ.get(GPU_VARIABLE, "").strip().lower()
+    if gpu not in GPU_OPERATIONS:
+        raise SetupError(f"{GPU_VARIABLE}={gpu!r}: write nccl, or leave it away for CPUs only")
+    return gpu
+
+
+def check_gpu_torch(gpu: str, torch_version: str) -> None:
+    """Refuse minutes of compiling against a torch that cannot use what they yield."""
+    if gpu and torch_version.endswith("+cpu"):
+        raise SetupError(
+            f"{GPU_VARIABLE}={gpu} needs a CUDA build of torch, and {torch_version} is installed; "
+            "set up again with TORCH_INDEX=https://download.pytorch.org/whl/cu126 (or another)"
+        )
+
+
+def wheel_key(torch_version: str, gpu: str = "") -> str:
     """Name of the cache entry: everything the compiled wheel depends on."""
     python = f"cp{sys.version_info.major}{sys.version_info.minor}"
     libc = "-".join(part for part in platform.libc_ver() if part) or "libc"
-    return f"horovod-{HOROVOD_VERSION}-p{PATCH_LEVEL}_torch-{torch_version}_{python}_{sysconfig.get_platform()}_{libc}"
+    parts = [f"horovod-{HOROVOD_VERSION}-p{PATCH_LEVEL}", f"torch-{torch_version}", python]
+    parts += [sysconfig.get_platform(), libc, *filter(None, [gpu])]
+    return "_".join(parts)
 
 
 def installed_torch() -> str:
@@ -130,21 +158,27 @@ def unpack_source(work_dir: Path) -> Path:
     return tree
 
 
-def build_environment(base: dict[str, str]) -> dict[str, str]:
-    """Horovod's build switches: Gloo and PyTorch, nothing else, portable code."""
+def build_environment(base: dict[str, str], gpu: str = "") -> dict[str, str]:
+    """Horovod's build switches: Gloo and PyTorch, NCCL if chosen, nothing else, portable code."""
+    base = {key: value for key, value in base.items() if key != "HOROVOD_GPU_OPERATIONS"}
+    operations = GPU_OPERATIONS[gpu]
     flags = PORTABLE_ARCH_FLAGS.get(platform.machine(), "")
     jobs = min(os.cpu_count() or 1, 8)
-    return base | {
-        "HOROVOD_WITH_PYTORCH": "1",
-        "HOROVOD_WITH_GLOO": "1",
-        "HOROVOD_WITHOUT_MPI": "1",
-        "HOROVOD_WITHOUT_TENSORFLOW": "1",
-        "HOROVOD_WITHOUT_MXNET": "1",
-        "HOROVOD_BUILD_ARCH_FLAGS": os.environ.get("HOROVOD_BUILD_ARCH_FLAGS", flags),
-        "CMAKE_POLICY_VERSION_MINIMUM": "3.5",  # CMake 4 dropped what Horovod's files ask for
-        "CXXFLAGS": f"{base.get('CXXFLAGS', '')} -include cstdint".strip(),  # gcc >= 13
-        "MAKEFLAGS": os.environ.get("MAKEFLAGS", f"-j{jobs}"),
-    }
+    return (
+        base
+        | {
+            "HOROVOD_WITH_PYTORCH": "1",
+            "HOROVOD_WITH_GLOO": "1",
+            "HOROVOD_WITHOUT_MPI": "1",
+            "HOROVOD_WITHOUT_TENSORFLOW": "1",
+            "HOROVOD_WITHOUT_MXNET": "1",
+            "HOROVOD_BUILD_ARCH_FLAGS": os.environ.get("HOROVOD_BUILD_ARCH_FLAGS", flags),
+            "CMAKE_POLICY_VERSION_MINIMUM": "3.5",  # CMake 4 dropped what Horovod's files ask for
+            "CXXFLAGS": f"{base.get('CXXFLAGS', '')} -include cstdint".strip(),  # gcc >= 13
+            "MAKEFLAGS": os.environ.get("MAKEFLAGS", f"-j{jobs}"),
+        }
+        | ({"HOROVOD_GPU_OPERATIONS": operations} if operations else {})
+    )
 
 
 def compile_wheel(tree: Path, out_dir: Path, env: dict[str, str], log_path: Path) -> Path:
@@ -196,12 +230,13 @@ def is_installed() -> bool:
 
 def ensure_wheel() -> Path:
     """Path of a cached wheel for this environment, built now when there is none."""
-    torch_version = installed_torch()
-    entry = cache_root() / "wheels" / wheel_key(torch_version)
+    torch_version, gpu = installed_torch(), chosen_gpu()
+    check_gpu_torch(gpu, torch_version)
+    entry = cache_root() / "wheels" / wheel_key(torch_version, gpu)
     cached = sorted(entry.glob("horovod-*.whl"))
     if cached:
         return cached[0]
-    env = build_environment(require_tools())
+    env = build_environment(require_tools(), gpu)
     print(
         f"Building Horovod {HOROVOD_VERSION} for torch {torch_version} "
         "(once for this machine, 3 to 9 minutes on 2 cores)",

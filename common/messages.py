@@ -239,7 +239,8 @@ class HospitalStatus(Contract):
 
     `rank` is ``warm`` when its process waits for a plan, ``joined`` while it is a member of ring
     `generation`, ``lost`` when it died and is being started again.  `timings` are the seconds of
-    each part of `result`, as this hospital's rank measured them.
+    each part of `result`, as this hospital's rank measured them.  What is said of the rank holds
+    after the region's `min_generation`: a rank is ``warm`` for rings from there on.
     """
 
     kind: Literal["hospital_status"] = "hospital_status"
@@ -250,6 +251,7 @@ class HospitalStatus(Contract):
     rank: Literal["starting", "warm", "joined", "lost"] = "starting"
     rank_pid: Count = 0
     generation: Count = 0
+    min_generation: Number = 1
     round_id: Count = 0
     phase: Literal["idle", "collecting", "ready"] = "idle"
     aggregate_digest: Digest | None = None

@@ -136,6 +136,7 @@ class Node:
             rank=rank.state,
             rank_pid=rank.pid,
             generation=rank.generation if rank.state == "joined" else 0,
+            min_generation=self._region.min_generation if self._region else 1,
             num_devices=len(self._roster),
             result=self._seat.result,
             timings=self._seat.timings,

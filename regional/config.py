@@ -37,7 +37,7 @@ class RoundsConfig(_Table):
     `rounds_per_day` counts committed training rounds; of a list, the last number holds for all
     later days.  ``num_days = 0`` goes on for ever.  `rejoin_s` is how long a hospital that went
     away, or whose rank is not warm, is waited for.  A ring may take ten times as long as the
-    slowest of the last eight, at least `min_ring_timeout_s` and at most `ring_timeout_s`.  A
+    median of the last eight, at least `min_ring_timeout_s` and at most `ring_timeout_s`.  A
     hospital whose rank computes what the others do not is in no ring for `exclusion_rounds`.
     """
 
@@ -47,7 +47,7 @@ class RoundsConfig(_Table):
     grace_s: NonNegative = 5.0
     rejoin_s: Seconds = 60.0
     ring_timeout_s: Seconds = 60.0
-    min_ring_timeout_s: Seconds = 5.0
+    min_ring_timeout_s: Seconds = 10.0
     exclusion_rounds: Annotated[int, Field(ge=1, le=10_000)] = 10
     round_pause_s: NonNegative = 0.5
     max_generations: Annotated[int, Field(ge=1, le=100)] = 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from statistics import median
 from typing import Literal
 
 from common.digest import EMPTY_DIGEST
@@ -171,10 +172,10 @@ def is_excluded(progress: Progress, hospital: str, round_id: int) -> bool:
 
 
 def ring_timeout_s(progress: Progress, rounds: RoundsConfig) -> float:
-    """How long the next ring may take: ten times the slowest of the last ones, within limits."""
+    """How long the next ring may take: ten times the median of the last ones, within limits."""
     if not progress.ring_seconds:
         return rounds.ring_timeout_s
-    wanted = max(RING_PATIENCE * max(progress.ring_seconds), rounds.min_ring_timeout_s)
+    wanted = max(RING_PATIENCE * median(progress.ring_seconds), rounds.min_ring_timeout_s)
     return min(wanted, rounds.ring_timeout_s)
 
 

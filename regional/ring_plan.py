@@ -38,10 +38,19 @@ def lost_member(ring: RingPlanned, statuses: Statuses) -> str | None:
     return next((member for member in heard if not is_joined(statuses, member, generation)), None)
 
 
-def warm_members(hospitals: Sequence[str], statuses: Statuses) -> tuple[str, ...]:
-    """Those of `hospitals` whose rank waits for a plan, in their order."""
+def warm_members(
+    hospitals: Sequence[str], statuses: Statuses, min_generation: int
+) -> tuple[str, ...]:
+    """Those of `hospitals` whose rank waits for a plan, in their order.
+
+    A rank that was warm before the last ring died may be about to be killed with it: only what was
+    said since counts.
+    """
+    said = {name: statuses[name].status for name in hospitals if name in statuses}
     return tuple(
-        name for name in hospitals if name in statuses and statuses[name].status.rank == "warm"
+        name
+        for name, status in said.items()
+        if status.rank == "warm" and status.min_generation >= min_generation
     )
 
 

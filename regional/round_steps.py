@@ -80,7 +80,7 @@ def form(region: Region, stage: Forming, now: float, config: RegionConfig) -> St
         if hopeful <= set(fit) and can_reuse(living, hopeful, region.statuses):
             return _use_again(region, living, stage, now, config)
         return bury_ring(region, "a ring of other members is needed")
-    warm = warm_members(fit, region.statuses)
+    warm = warm_members(fit, region.statuses, region.progress.min_generation)
     wanted = hopeful if len(warm) >= rounds.quorum else expected
     if not wanted <= set(warm) and now < stage.since + rounds.rejoin_s:
         return region, []

@@ -92,6 +92,8 @@ class FakeHospital:
         with self.lock, suppress(OSError, ContractError):
             if self.status.rank == "joined" and self.status.generation < state.min_generation:
                 self.say(rank="warm", rank_pid=self.status.rank_pid + 1, generation=0)
+            if self.status.min_generation < state.min_generation:
+                self.say(min_generation=state.min_generation)
             if state.phase == "open" and state.spec:
                 self.collect(state.spec)
             if state.phase == "ring" and state.plan and state.spec and self.answers_rings:

@@ -83,7 +83,15 @@ def test_members_that_were_not_heard_are_not_known_to_be_lost() -> None:
 
 def test_only_warm_ranks_are_planned() -> None:
     statuses = make_statuses(east={"rank": "warm"}, west={"rank": "starting"})
-    assert warm_members(MEMBERS, statuses) == ("east",)
+    assert warm_members(MEMBERS, statuses, 1) == ("east",)
+
+
+def test_what_was_said_before_the_last_ring_died_makes_no_rank_warm() -> None:
+    before = {"rank": "warm", "generation": 0}
+    statuses = make_statuses(
+        east=before, north={**before, "min_generation": 4}, west={**before, "min_generation": 5}
+    )
+    assert warm_members(MEMBERS, statuses, 4) == ("north", "west")
 
 
 def test_results_of_other_rounds_and_generations_do_not_count() -> None:

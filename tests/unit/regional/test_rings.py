@@ -239,5 +239,6 @@ def test_time_limit_follows_what_the_last_rings_took() -> None:
     rounds = make_config(ring_timeout_s=60.0, min_ring_timeout_s=5.0).rounds
     assert ring_timeout_s(Progress(), rounds) == 60.0
     assert ring_timeout_s(Progress(ring_seconds=(0.1, 0.2)), rounds) == 5.0
-    assert ring_timeout_s(Progress(ring_seconds=(2.0, 0.1)), rounds) == 20.0
+    assert ring_timeout_s(Progress(ring_seconds=(2.0, 0.1, 2.0)), rounds) == 20.0
+    assert ring_timeout_s(Progress(ring_seconds=(0.1, 50.0, 0.1)), rounds) == 5.0
     assert ring_timeout_s(Progress(ring_seconds=(9.0,)), rounds) == 60.0

@@ -133,6 +133,8 @@ class World:
             self.say(name, online=True)
         elif own.rank == "joined" and own.generation < state.min_generation:
             self.say(name, rank="warm", rank_pid=own.rank_pid + 1, generation=0)
+        elif own.min_generation < state.min_generation:
+            self.say(name, min_generation=state.min_generation)
         elif state.phase == "open" and state.spec and own.round_id != state.spec.round_id:
             self.say(name, **ready(name, state.spec))
         elif state.phase == "ring" and state.plan and state.spec and name in state.plan.members:

@@ -1,0 +1,1 @@
+"""A real region whose processes can be made to stand still at a named moment, and then be harmed."""

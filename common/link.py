@@ -8,6 +8,7 @@ it again in `on_connect`.
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -72,6 +73,16 @@ class Will:
     payload: bytes
 
 
+def send_at_once(sock: object) -> None:
+    """Let a session's small messages go out as they are written.
+
+    Nagle's algorithm (RFC 896) holds them back until the last one is acknowledged, which costs
+    40 ms a hop against a receiver that delays its acknowledgements.
+    """
+    if isinstance(sock, socket.socket):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 class Link:
     """One persistent MQTT 5 session, driven by one thread of paho's.
 
@@ -118,6 +129,7 @@ class Link:
         self._client.reconnect_delay_set(min_delay=1, max_delay=15)
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
+        self._client.on_socket_open = lambda _client, _userdata, sock: send_at_once(sock)
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         if self._address.username:

@@ -17,6 +17,7 @@ from common.errors import ContractError
 
 Int64 = npt.NDArray[np.int64]
 LANE_BITS = 64
+BLOCK_LANES = 1 << 15  # 256 kB, which stay in a core's cache while their fields are taken
 
 
 def width_for(bound: int) -> int:
@@ -64,21 +65,27 @@ def unpack(lanes: Int64, num_fields: int, width: int) -> Int64:
     Returns
     -------
     int64 array, shape (num_fields,)
+        A view of `lanes` when a lane holds one field.
     """
     size = lanes.size
     if size >= num_fields:
-        return lanes[:num_fields].copy()
+        return lanes[:num_fields]
     numbers = np.empty(num_fields, np.int64)
-    rest = lanes.copy()
-    above = LANE_BITS - width
-    for start in range(0, num_fields, size):
-        field = numbers[start : start + size]
-        left = rest[: field.size]
-        np.left_shift(left, above, out=field)
-        np.right_shift(field, above, out=field)
-        np.subtract(left, field, out=left)
-        np.right_shift(left, width, out=left)
+    for start in range(0, size, BLOCK_LANES):
+        rest = lanes[start : start + BLOCK_LANES].copy()
+        for first in range(start, num_fields, size):
+            field = numbers[first : first + rest.size]
+            _take_lowest(rest[: field.size], field, width)
     return numbers
+
+
+def _take_lowest(lanes: Int64, field: Int64, width: int) -> None:
+    """Move the lowest field of each lane into `field`, its sign extended."""
+    above = LANE_BITS - width
+    np.left_shift(lanes, above, out=field)
+    np.right_shift(field, above, out=field)
+    np.subtract(lanes, field, out=lanes)
+    np.right_shift(lanes, width, out=lanes)
 
 
 def check_range(parts: Sequence[Int64], bound: int) -> None:

@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from common.link import BrokerAddress
+from common.link import BrokerAddress, send_at_once
 from simulators.actions import Action, Note, Publish, Subscribe, Unsubscribe, Work
 from simulators.jobs import Job
 from simulators.traffic import Traffic
@@ -190,7 +190,7 @@ class Session:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
-        client.on_socket_open = self._on_socket_open
+        client.on_socket_open = self._on_socket_opened
         client.on_socket_close = self._on_socket_close
         client.on_socket_register_write = self._on_register_write
         client.on_socket_unregister_write = self._on_socket_open
@@ -237,6 +237,10 @@ class Session:
         device, round_id = self.wristband.identity.device, self.wristband.round_id
         self._traffic.received(device, round_id, message.topic, payload)
         self.act(actions)
+
+    def _on_socket_opened(self, client: mqtt.Client, userdata: object, sock: object) -> None:
+        send_at_once(sock)
+        self._on_socket_open(client, userdata, sock)
 
     def _on_socket_open(self, _client: mqtt.Client, _userdata: object, sock: object) -> None:
         if isinstance(sock, socket.socket):

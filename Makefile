@@ -7,7 +7,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export VENV
 
-.PHONY: help setup setup-dev demo train test test-slow lint format doctor data rhythm-start clean
+.PHONY: help setup setup-dev demo train test test-slow soak lint format doctor data rhythm-start clean
 
 help: ## what can be made
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -30,6 +30,9 @@ test: setup-dev lint ## lint, then unit, contract, integration and end-to-end te
 
 test-slow: setup-dev ## proofs that take minutes: kills, outages, the whole region twice
 	@$(PY) -m pytest -m slow --timeout 900 $(ARGS)
+
+soak: setup-dev ## 200 rounds, 8 hospitals, members killed, added and removed; about ten minutes
+	@$(PY) -m benchmarks.churn $(ARGS)
 
 lint: setup-dev ## format check, lint, types, import contracts
 	@$(PY) -m ruff format --check .

@@ -13,9 +13,6 @@ import torch
 from edge import interface
 from edge.rank_protocol import Join
 
-STALL_CHECK_S = 30
-STALL_SHUTDOWN_S = 120
-
 
 def environment(join: Join) -> dict[str, str]:
     """The variables by which Horovod finds its ring, and the bounds of its waits."""
@@ -35,8 +32,6 @@ def environment(join: Join) -> dict[str, str]:
         "HOROVOD_CROSS_RANK": rank,
         "HOROVOD_CROSS_SIZE": size,
         "HOROVOD_CYCLE_TIME": str(join.cycle_ms),
-        "HOROVOD_STALL_CHECK_TIME_SECONDS": str(STALL_CHECK_S),
-        "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": str(STALL_SHUTDOWN_S),
     }
 
 

@@ -43,8 +43,11 @@ class Member:
         return next((one for one in reversed(self.said) if isinstance(one, kind)), None)
 
 
-def wait_until(members: list[Member], happened: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
+def wait_until(
+    members: list[Member], happened: Callable[[], bool], what: str, within_s: float = WAIT_S
+) -> None:
+    """Follow `members` until something has happened; fail when it takes too long."""
+    deadline = time.monotonic() + within_s
     while not happened():
         assert time.monotonic() < deadline, f"{what}: {[m.said for m in members]}"
         for member in members:

@@ -152,7 +152,7 @@ def test_a_thousand_rounds_on_rings_of_1_to_16_ranks_give_the_integer_sum(
         for member in sixteen:
             if member.rank.state == "joined":
                 member.rank.renew(0.0)
-        wait_until(sixteen, lambda: all(m.rank.state == "warm" for m in sixteen), "warm ranks")
+        wait_until(sixteen, lambda: all(m.rank.state == "warm" for m in sixteen), "warm ranks", 240)
         members = [sixteen[i] for i in rng.permutation(16)[:size]]
         names = tuple(member.name for member in members)
         port = rendezvous.start(names)

@@ -52,7 +52,7 @@ def wait_until(
         assert time.monotonic() < deadline, f"{what}: {[m.said for m in members]}"
         for member in members:
             member.follow()
-        time.sleep(0.002)
+        time.sleep(0.005)
 
 
 def results(members: list[Member], round_id: int) -> list[Computed]:

@@ -26,6 +26,7 @@ from benchmarks.ring_round import WAIT_S, Ring, Round
 from benchmarks.ring_vectors import expected_sum, fingerprint
 from common import fixedpoint
 from common.errors import ParityError, RingError
+from edge.rank_process import KEEP_MEMORY
 from edge.rank_protocol import Computed, Joined, Warm, line, parse_event
 
 LEAD_S = 0.1  # between the word and the start, so that all have heard it
@@ -145,7 +146,7 @@ class Ours(_Processes):
         barrier = self._stack.enter_context(socket.socket(socket.AF_UNIX))
         barrier.bind(str(folder / "barrier"))
         barrier.listen(len(members))
-        at_barrier = environment(**{BARRIER: str(folder / "barrier")})
+        at_barrier = environment(**KEEP_MEMORY, **{BARRIER: str(folder / "barrier")})
         program = [sys.executable, "-m", "benchmarks.ring_rank"]
         self._ranks = [self.own(site.start(program, at_barrier)) for site in lan.sites]
         self._barriers = [

@@ -88,7 +88,7 @@ def _seconds(document: Mapping[str, Any], key: str, title: str, mbit: int) -> Ta
         shares = (
             row["parameter_server_s"] / ours, row["horovod_bare_s"] / ours, ours / row["limit_s"],
         )  # fmt: skip
-        seconds = (f"{row[name]:.4f}" for name in COLUMNS)
+        seconds = (f"{row[name]:.4f}" if name in row else "" for name in COLUMNS)
         table.add_row(payload, *seconds, *(f"{share:.2f}" for share in shares))
     return table
 

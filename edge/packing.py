@@ -51,11 +51,13 @@ def pack(parts: Sequence[Int64], width: int, into: Int64) -> None:
         Where the lanes go; field ``i`` is in lane ``i % len(into)``.
     """
     into[:] = 0
+    room = np.empty(BLOCK_LANES, np.int64)
     position = 0
     for part in parts:
         for numbers, lane, field in _runs(part, position, into.size):
             lanes = into[lane : lane + numbers.size]
-            np.add(lanes, numbers if field == 0 else numbers << (field * width), out=lanes)
+            moved = np.left_shift(numbers, field * width, out=room[: numbers.size])
+            np.add(lanes, moved, out=lanes)
         position += part.size
 
 
@@ -102,10 +104,10 @@ def check_range(parts: Sequence[Int64], bound: int) -> None:
 
 
 def _runs(part: Int64, position: int, size: int) -> Iterator[tuple[Int64, int, int]]:
-    """Pieces of `part` that stay within one field: numbers, first lane, field."""
+    """Pieces of `part` that stay within one field and a block: numbers, first lane, field."""
     start = 0
     while start < part.size:
         field, lane = divmod(position + start, size)
-        num = min(part.size - start, size - lane)
+        num = min(part.size - start, size - lane, BLOCK_LANES)
         yield part[start : start + num], lane, field
         start += num

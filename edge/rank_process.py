@@ -30,6 +30,9 @@ ROOT = Path(__file__).resolve().parent.parent
 FIRST_BACKOFF_S = 1.0
 RENEWAL_S = 5.0
 MAX_BACKOFF_S = 30.0
+# glibc gives large arrays back to the system when they are freed; to have their pages
+# anew in each round takes a rank longer than packing and unpacking.  What is kept is one round's.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(8 << 30)}
 RankState = Literal["starting", "warm", "joined", "lost"]
 
 log = structlog.get_logger()
@@ -142,7 +145,11 @@ class RankProcess:
 
     def _spawn(self) -> subprocess.Popen[str]:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        environment = environment_without_secrets() | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        environment = environment_without_secrets() | {
+            "PYTHONPATH": path,
+            "OMP_NUM_THREADS": "1",
+            **KEEP_MEMORY,
+        }
         # A process group of its own: Ctrl-C in a terminal is for the edge node, which ends its rank.
         return subprocess.Popen(
             [self._python, "-m", "edge.rank"],

@@ -1,0 +1,177 @@
+"""Wristbands without a wearer: they answer each invite with an update that was made beforehand.
+
+They keep to `docs/protocol.md` and use nothing of the fleet, so that what is timed is the round.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from threading import Lock
+
+import numpy as np
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from benchmarks.rounds_trail import Trail
+from common import fixedpoint, topics, wire
+from common.digest import Tensors, tensors_digest
+from common.errors import ContractError
+from common.link import BrokerAddress
+from common.messages import EvaluationHeader, Invite, ModelHeader, Receipt, RoundSpec, UpdateHeader
+
+Delta = Callable[[int], Tensors]
+"""Round to the float32 difference that this wristband's training made in it."""
+
+
+class Wristband:
+    """One session; its marks are ``model``, ``published``, ``acknowledged`` and ``receipt``."""
+
+    def __init__(
+        self, url: str, region: str, hospital: str, device: str, delta: Delta, trail: Trail
+    ) -> None:
+        self._region, self._hospital, self._device = region, hospital, device
+        self._address = BrokerAddress.parse(url)
+        self._delta = delta
+        self._trail = trail
+        self._spec: RoundSpec | None = None
+        self._answered = 0
+        self._sent: dict[int, int] = {}
+        self._sending = Lock()
+        self.models: dict[int, Tensors] = {}
+        self.specs: dict[int, RoundSpec] = {}
+        self.faults: list[str] = []
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, f"{region}-{hospital}-{device}", protocol=mqtt.MQTTv5
+        )
+        self._client.on_connect = self._on_connect
+        self._client.on_socket_open = _without_delay
+        self._client.on_message = self._on_message
+        self._client.on_publish = self._on_publish
+
+    def start(self) -> None:
+        """Connect and answer invites from a thread of paho's."""
+        self._client.connect(self._address.host, self._address.port, clean_start=True)
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Disconnect and join the thread."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(
+        self,
+        client: mqtt.Client,
+        _userdata: object,
+        _flags: mqtt.ConnectFlags,
+        _reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        client.subscribe(self._topic("invite"), 1)
+        client.subscribe(self._topic("receipt"), 1)
+
+    def _on_message(
+        self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage
+    ) -> None:
+        try:
+            self._hear(message.topic, bytes(message.payload))
+        except (ContractError, LookupError, ValueError) as fault:
+            self.faults.append(f"{self._hospital}: {type(fault).__name__}: {fault}")
+
+    def _hear(self, topic: str, payload: bytes) -> None:
+        if topic.endswith("/invite"):
+            self._consider(wire.decode_json(payload, Invite).spec)
+        elif topic.endswith("/receipt"):
+            self._file(wire.decode_json(payload, Receipt))
+        elif payload:
+            self._learn(payload)
+
+    def _consider(self, spec: RoundSpec) -> None:
+        if spec.purpose == "train" and spec.round_id > self._answered:
+            self._spec = spec
+            self._trail.mark("invite", spec.round_id)
+            self._client.subscribe(self._model_topic(spec), 1)
+
+    def _learn(self, payload: bytes) -> None:
+        spec = self._spec
+        _, base = wire.decode(payload, ModelHeader)
+        if spec is None or spec.round_id <= self._answered:
+            return
+        if tensors_digest(base) != spec.base_digest:
+            raise ContractError(f"round {spec.round_id}: not the model that was invited to")
+        self._trail.mark("model", spec.round_id)
+        self._answered = spec.round_id
+        self.models[spec.round_id], self.specs[spec.round_id] = base, spec
+        self._client.unsubscribe(self._model_topic(spec))
+        if spec.evaluate:
+            self._evaluate(spec)
+        self._publish(spec)
+
+    def _publish(self, spec: RoundSpec) -> None:
+        rule = spec.fixed_point
+        clipped = fixedpoint.clip(self._delta(spec.round_id), rule.clip_norm)
+        integers = fixedpoint.quantize(clipped, rule.exponents, rule.bits)
+        header = UpdateHeader(
+            region=self._region,
+            hospital=self._hospital,
+            device=self._device,
+            round_id=spec.round_id,
+            base_digest=spec.base_digest,
+            num_examples=1,
+            num_saturated=integers.num_saturated,
+        )
+        payload = wire.encode(header, integers.tensors)
+        self._trail.mark("published", spec.round_id)
+        with self._sending:
+            sent = self._client.publish(self._topic("update"), payload, qos=1)
+            self._sent[sent.mid] = spec.round_id
+
+    def _evaluate(self, spec: RoundSpec) -> None:
+        """Give every count that the round asks for: all zero, of no example."""
+        header = EvaluationHeader(
+            region=self._region,
+            hospital=self._hospital,
+            device=self._device,
+            round_id=spec.round_id,
+            models=spec.evaluate,
+            num_examples=0,
+        )
+        counts = {
+            f"{digest}/{name}": np.zeros(shape, dtype=np.int64)
+            for digest in spec.evaluate
+            for name, shape in spec.evaluation_shapes.items()
+        }
+        self._client.publish(self._topic("evaluation"), wire.encode(header, counts), qos=1)
+
+    def _on_publish(
+        self,
+        _client: mqtt.Client,
+        _userdata: object,
+        mid: int,
+        _reason: ReasonCode,
+        _properties: Properties,
+    ) -> None:
+        with self._sending:
+            round_id = self._sent.pop(mid, 0)
+        if round_id:
+            self._trail.mark("acknowledged", round_id)
+
+    def _file(self, receipt: Receipt) -> None:
+        if receipt.status != "stored":
+            self.faults.append(f"{self._hospital}: update refused: {receipt.reason}")
+        if receipt.subject == "update":
+            self._trail.mark("receipt", receipt.round_id)
+
+    def _topic(self, leaf: topics.DeviceLeaf) -> str:
+        return topics.device(self._region, self._hospital, self._device, leaf)
+
+    def _model_topic(self, spec: RoundSpec) -> str:
+        return topics.model(self._region, self._hospital, spec.base_digest)
+
+
+def _without_delay(_client: mqtt.Client, _userdata: object, sock: mqtt.SocketLike) -> None:
+    """Send small packets at once, as a client on a device would."""
+    if isinstance(sock, socket.socket):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -17,7 +17,7 @@ setup: ## set up .venv (torch, Horovod, everything pinned)
 
 setup-dev:
 	@scripts/setup.sh dev
-	@scripts/system_packages.sh mosquitto:mosquitto chromium:chromium postgresql:postgres
+	@scripts/system_packages.sh mosquitto:mosquitto chromium:chromium postgresql:postgres iproute2:ip
 
 demo: setup ## a whole region on this machine; ARGS="--exit" ends by itself, ARGS="--help" tells more
 	@$(PY) -m simulators demo $(ARGS)

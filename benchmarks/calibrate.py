@@ -191,4 +191,4 @@ def _logits(params: Parameters, examples: Examples) -> Logits:
 
 
 if __name__ == "__main__":
-    command.run(calibrate)
+    command.run(calibrate, "stopped; finished runs are kept and will not be trained again")

@@ -22,6 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import command, results_file
+from benchmarks.command import JsonOption
+from benchmarks.faultbed.bed import RingTimeoutOption, RootOption
 from benchmarks.faultbed.churning import Churn, Soak, soak
 from benchmarks.faultbed.ear import Ear
 from benchmarks.faultbed.processes import Trend, left_behind, trends
@@ -44,15 +46,9 @@ def churn(
     quick: Annotated[
         bool, typer.Option("--quick", help="A dozen rounds of four hospitals; writes no file.")
     ] = False,
-    ring_timeout_s: Annotated[
-        float | None, typer.Option(help="The coordinator's.", show_default="the product's")
-    ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Where the region's files stay.", show_default="temporary")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON instead of a table.")
-    ] = False,
+    ring_timeout_s: RingTimeoutOption = None,
+    root: RootOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a region whose members come, go and die, and look for what it lost or leaked.
 

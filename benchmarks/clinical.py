@@ -125,4 +125,4 @@ def _tell(line: str) -> None:
 
 
 if __name__ == "__main__":
-    command.run(clinical)
+    command.run(clinical, "stopped; finished runs are kept and will not be trained again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,13 +15,18 @@ INTERRUPTED = 130
 console = Console(stderr=True)
 
 
-def run(benchmark: Callable[..., None]) -> None:
-    """Run a benchmark; a user's mistake is one sentence on stderr."""
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON instead of a table.")
+]
+
+
+def run(benchmark: Callable[..., None], stopped: str = "stopped") -> None:
+    """Run a benchmark; a user's mistake is one sentence on stderr, and so is Ctrl-C."""
     try:
         typer.run(benchmark)
     except PulseRingError as fault:
         console.print(f"error: {fault.message}", style="red", highlight=False)
         sys.exit(fault.exit_code)
     except KeyboardInterrupt:
-        console.print("stopped; finished runs are kept and will not be trained again")
+        console.print(stopped)
         sys.exit(INTERRUPTED)

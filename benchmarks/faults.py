@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import command, results_file
-from benchmarks.faultbed.bed import bench, can_cut
+from benchmarks.command import JsonOption
+from benchmarks.faultbed.bed import RingTimeoutOption, RootOption, bench, can_cut
 from benchmarks.faultbed.cells import AWAY_S, Cell, all_cells
 from benchmarks.faultbed.trial import Trial
 from common import logs
@@ -43,15 +44,9 @@ def faults(
         list[str] | None,
         typer.Option(help="Cells whose name holds this, such as 'kill of rank'; writes no file."),
     ] = None,
-    ring_timeout_s: Annotated[
-        float | None, typer.Option(help="The coordinator's.", show_default="the product's")
-    ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Where the region's files stay.", show_default="temporary")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON instead of a table.")
-    ] = False,
+    ring_timeout_s: RingTimeoutOption = None,
+    root: RootOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure what each fault costs: time to the next commit, updates lost or counted twice.
 

@@ -195,14 +195,16 @@ class RegionState(Contract):
     """The whole state of a region, retained and sent again until it is heard.
 
     A receiver acts on what it says, never on how it came about; `revision` grows with every
-    change, across restarts too.  Rings of a generation below `min_generation` are dead: a rank in
-    one is respawned.  `outcome` is the last ended round.
+    change, across restarts too.  `hospitals` belong to the region; empty where that is not said.
+    Rings of a generation below `min_generation` are dead: a rank in one is respawned.  `outcome` is
+    the last ended round.
     """
 
     kind: Literal["region_state"] = "region_state"
     region: Name
     revision: Number
     phase: RegionPhase
+    hospitals: tuple[Name, ...] = Field(default=(), max_length=1024)
     spec: RoundSpec | None = None
     plan: RingPlan | None = None
     min_generation: Number = 1

@@ -166,6 +166,11 @@ class Node:
     def _follow(self, region: RegionState, now: float) -> None:
         if region.outcome:
             self._settle(region.outcome, now)
+        if region.hospitals and self._config.hospital not in region.hospitals:
+            raise ContractError(
+                f"{self._config.hospital} does not belong to region {region.region}: its operator "
+                "lets it in with `python -m regional hospitals add`"
+            )
         spec = region.spec
         if region.phase in ("open", "ring") and spec:
             known = self._round.spec if self._round else None

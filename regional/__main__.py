@@ -134,14 +134,17 @@ app.add_typer(hospitals_app, name="hospitals")
 
 HospitalName = Annotated[str, typer.Argument(help="Its name, as in its own configuration.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Kept in the ledger.")]
-HOSPITAL_COLUMNS = ("hospital", "member", "key", "excluded_until_round", "reason")
+HOSPITAL_COLUMNS = ("hospital", "state", "until_round", "reason", "public_key")
 
 
 @hospitals_app.command("list", epilog=epilog("python -m regional hospitals list -c region.toml"))
 def list_hospitals(
     config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False
 ) -> None:
-    """List the hospitals that belong to the region, or did once."""
+    """List the hospitals that belong to the region, or did once.
+
+    Without public_key, the configuration names the file of it.
+    """
     rows = roster_report(replay(_records(config, overrides)))
     if as_json:
         print_json(rows)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from regional.config import RegionConfig
+from regional.endings import abort_ring, bury_if_lost, take_roster
 from regional.learning import round_spec
 from regional.membership import heard
 from regional.messages import (
@@ -46,17 +47,8 @@ from regional.region import (
     Waiting,
     record,
 )
-from regional.round_steps import (
-    abort_ring,
-    bury_if_lost,
-    collect,
-    commit,
-    form,
-    open_round,
-    plan,
-    ring,
-    take_roster,
-)
+from regional.ring_steps import commit, ring
+from regional.round_steps import collect, form, open_round, plan
 
 
 def step(region: Region, event: Event, now: float, config: RegionConfig) -> Step:

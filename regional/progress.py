@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from statistics import median
-from typing import Literal
+from typing import Literal, TypeVar
 
 from common.digest import EMPTY_DIGEST
 from common.messages import RoundOutcome, RoundSpec
@@ -28,6 +28,7 @@ from regional.records import (
     Started,
 )
 
+V = TypeVar("V")
 NUM_TIMED_RINGS = 8
 RING_PATIENCE = 10.0
 Work = Literal["train", "evaluate", "seal", "close_unsealed", "wait"]
@@ -49,8 +50,8 @@ class Progress:
     ----------
     hospitals : mapping of str to str
         The region's hospitals with their public keys, "" for one that the configuration names.
-    dismissed : frozenset of str
-        Hospitals that were in the region once.
+    dismissed : mapping of str to str
+        Hospitals that were in the region once, and why they are no more.
     excluded : mapping of str to RankExcluded
         The last exclusion of each hospital, over or not.
     ring_seconds : tuple of float
@@ -73,7 +74,7 @@ class Progress:
 
     num_starts: int = 0
     hospitals: Mapping[str, str] = field(default_factory=dict)
-    dismissed: frozenset[str] = frozenset()
+    dismissed: Mapping[str, str] = field(default_factory=dict)
     excluded: Mapping[str, RankExcluded] = field(default_factory=dict)
     ring_seconds: tuple[float, ...] = ()
     day: int = 1
@@ -115,15 +116,16 @@ def after(progress: Progress, record: Record) -> Progress:
             return replace(progress, num_starts=count)
         case HospitalAdmitted(hospital=name, public_key=key):
             hospitals = {**progress.hospitals, name: key}
-            return replace(progress, hospitals=hospitals, dismissed=progress.dismissed - {name})
-        case HospitalDismissed(hospital=name):
-            hospitals = {n: key for n, key in progress.hospitals.items() if n != name}
-            return replace(progress, hospitals=hospitals, dismissed=progress.dismissed | {name})
+            dismissed = _without(progress.dismissed, name)
+            return replace(progress, hospitals=hospitals, dismissed=dismissed)
+        case HospitalDismissed(hospital=name, reason=reason):
+            hospitals = _without(progress.hospitals, name)
+            dismissed = {**progress.dismissed, name: reason}
+            return replace(progress, hospitals=hospitals, dismissed=dismissed)
         case RankExcluded(hospital=name):
             return replace(progress, excluded={**progress.excluded, name: record})
         case ExclusionLifted(hospital=name):
-            excluded = {n: one for n, one in progress.excluded.items() if n != name}
-            return replace(progress, excluded=excluded)
+            return replace(progress, excluded=_without(progress.excluded, name))
         case CycleStarted():
             return _after_cycle(progress, record)
         case RoundOpened(spec=spec):
@@ -225,6 +227,10 @@ def _after_decision(progress: Progress, record: ReleaseDecided) -> Progress:
         decision=record if record.day == progress.day else progress.decision,
         in_service=record if released else progress.in_service,
     )
+
+
+def _without(mapping: Mapping[str, V], name: str) -> dict[str, V]:
+    return {key: value for key, value in mapping.items() if key != name}
 
 
 def _moved(old: Stored, digest: str, round_id: int) -> Stored:

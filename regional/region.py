@@ -118,6 +118,7 @@ def state_of(region: Region, config: RegionConfig, revision: int) -> RegionState
         region=config.region,
         revision=progress.num_starts * REVISIONS_PER_START + revision,
         phase=phase,
+        hospitals=tuple(sorted(progress.hospitals)),
         spec=progress.spec,
         plan=progress.ring.plan if ringing and progress.ring else None,
         min_generation=progress.min_generation,

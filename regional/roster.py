@@ -76,19 +76,19 @@ def readmit(ledger_path: Path, hospital: str, reason: str) -> str:
 
 
 def roster_report(progress: Progress) -> list[dict[str, Any]]:
-    """One entry for each hospital of the ledger."""
-    excluded = {name: progress.excluded.get(name) for name in progress.hospitals}
-    return [
-        {
-            "hospital": name,
-            "member": name in progress.hospitals,
-            "key": progress.hospitals.get(name) or "of the configuration",
-            "excluded_until_round": exclusion.until_round if exclusion else None,
-            "reason": exclusion.reason if exclusion else "",
-        }
-        for name in sorted({*progress.hospitals, *progress.dismissed})
-        for exclusion in [excluded.get(name)]
-    ]
+    """One entry for each hospital of the ledger: ``member``, ``excluded`` or ``left``, and why."""
+    return [_entry(progress, name) for name in sorted({*progress.hospitals, *progress.dismissed})]
+
+
+def _entry(progress: Progress, name: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"hospital": name, "state": "member", "until_round": None, "reason": ""}
+    if name in progress.dismissed:
+        entry |= {"state": "left", "reason": progress.dismissed[name]}
+    elif is_excluded(progress, name, progress.last_round):
+        exclusion = progress.excluded[name]
+        entry |= {"state": "excluded", "until_round": exclusion.until_round}
+        entry |= {"reason": exclusion.reason}
+    return entry | {"public_key": progress.hospitals.get(name) or None}
 
 
 def _check_name(hospital: str) -> None:

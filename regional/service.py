@@ -42,6 +42,7 @@ MAX_STEPS_A_TURN = 8
 RETRY_S = 1.0
 RELEASE_POLL_S = 1.0
 STALLED_S = 30.0
+MAX_TOLD = 1000
 MAX_INBOX = 10_000
 
 log = structlog.get_logger()
@@ -92,6 +93,7 @@ class Service:
         self._turned_at = time.monotonic()
         self._clock = Clock()
         self._fault = ""
+        self._told: set[tuple[str, ...]] = set()
 
     @property
     def health_url(self) -> str:
@@ -242,10 +244,17 @@ class Service:
         except ContractError as fault:
             reason = str(fault.data.get("reason", "schema"))
             self._metrics.rejected.labels(reason).inc()
-            log.warning("status_rejected", reason=reason, detail=fault.message[:200])
+            self._tell_once("status_rejected", reason=reason, detail=fault.message[:200])
             return
         with suppress(queue.Full):  # each hospital says its whole state again
             self._inbox.put_nowait(StatusHeard(status))
+
+    def _tell_once(self, event: str, **fields: str) -> None:
+        """Log what comes again with every heartbeat, but not each time."""
+        said = (event, *fields.values())
+        if said not in self._told and len(self._told) < MAX_TOLD:
+            self._told.add(said)
+            log.warning(event, **fields)
 
     def _healthz(self) -> dict[str, Any]:
         alive = time.monotonic() - self._turned_at < STALLED_S

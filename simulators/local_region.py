@@ -63,6 +63,8 @@ class RegionPlan:
 class LocalRegion:
     """Starts, watches and ends the processes of a `RegionPlan`."""
 
+    POLL_S = 0.05
+
     def __init__(self, plan: RegionPlan) -> None:
         self.plan = plan
         self.supervisor = Supervisor(plan.root / "logs")
@@ -155,8 +157,16 @@ class LocalRegion:
         """The coordinator's report of ended rounds, empty while it does not answer."""
         return fetch_json(f"{self.health_urls['region']}/rounds") or []
 
-    def wait(self, happened: Callable[[], Any], timeout_s: float, what: str) -> Any:  # noqa: ANN401 -- what `happened` returns
+    def wait(
+        self,
+        happened: Callable[[], Any],
+        timeout_s: float,
+        what: str,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Any:  # noqa: ANN401 -- what `happened` returns
         """Poll `happened` until it is true, reviving what died; tell what it was that did not.
+
+        `meanwhile` is called between two looks.
 
         Raises
         ------
@@ -167,8 +177,9 @@ class LocalRegion:
         while not (value := happened()):
             if time.monotonic() > deadline:
                 raise QuorumError(f"{what} did not happen within {timeout_s:.0f} s")
+            meanwhile()
             self.supervisor.revive()
-            time.sleep(0.05)
+            time.sleep(self.POLL_S)
         return value
 
     def fleet_config(self, roster: Roster) -> dict[str, Any]:

@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from benchmarks.faultbed.ear import Ear
 from benchmarks.faultbed.network import Network
@@ -20,6 +22,12 @@ ROSTER = {
     "harbour": [("wb-04", "4"), ("wb-05", "5")],
     "valley": [("wb-06", "6"), ("wb-07", "7")],
 }
+RingTimeoutOption = Annotated[
+    float | None, typer.Option(help="The coordinator's.", show_default="the product's")
+]
+RootOption = Annotated[
+    Path | None, typer.Option(help="Where the region's files stay.", show_default="temporary")
+]
 VICTIM, OTHER = "harbour", "north"
 
 

@@ -168,4 +168,4 @@ def _hang(stage: Stage, cell: Cell, point: str) -> Struck:
 
 
 def _await_point(region: BedRegion, point: str) -> None:
-    region.until(lambda: region.points.reached(point), STAND_TIMEOUT_S, point)
+    region.wait(lambda: region.points.reached(point), STAND_TIMEOUT_S, point)

@@ -137,7 +137,7 @@ def soak(churn: Churn, ear: Ear, num_rounds: int, tell: Callable[[str], None]) -
 
     while num_ended < num_rounds:
         before = num_ended
-        region.until(another_ended, ROUND_BOUND_S, "a round's end")
+        region.wait(another_ended, ROUND_BOUND_S, "a round's end")
         num_ended = len(book.ended())
         seen.note(region)
         if num_ended // every > before // every:

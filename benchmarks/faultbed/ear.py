@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Self
 
 from paho.mqtt.client import MQTTMessage
@@ -36,12 +35,7 @@ class Ear:
         self._link.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._link.stop()
 
     def _hear(self, topic: str, payload: bytes, _message: MQTTMessage) -> None:

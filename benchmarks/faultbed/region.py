@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from benchmarks.faultbed.network import INTERFACE, Network
 from benchmarks.faultbed.points import Points
-from common.errors import QuorumError
 from simulators.broker import free_port
 from simulators.local_region import LocalRegion, RegionPlan, Roster, edge_name, fetch_json
 from simulators.supervisor import Managed, one_thread, python_module
@@ -21,7 +19,6 @@ from simulators.supervisor import Managed, one_thread, python_module
 LEARNING = {"lr_start": 0.05, "lr_end": 0.01, "num_steps": 2, "batch_size": 16, "clip_norm": 1.0}
 ROUNDS = {"rounds_per_day": 10_000, "num_days": 1, "quorum": 2, "round_pause_s": 0.2}
 ROUNDS_OF_A_BED = {"deadline_s": 60.0, "rejoin_s": 30.0, "max_failed_rounds": 1000}
-POLL_S = 0.02
 HARMLESS_STARTS = 1
 
 
@@ -35,6 +32,8 @@ class BedRegion(LocalRegion):
     network : Network, optional
         With a namespace for ``region`` and for each hospital.
     """
+
+    POLL_S = 0.02
 
     def __init__(
         self,
@@ -76,29 +75,6 @@ class BedRegion(LocalRegion):
         """Process id of a hospital's rank, or its ``keeper_pid``; 0 while there is none."""
         report = fetch_json(f"{self.health_urls[hospital]}/healthz") or {}
         return int(report.get("rank", {}).get(which, 0))
-
-    def until(
-        self,
-        happened: Callable[[], Any],
-        timeout_s: float,
-        what: str,
-        meanwhile: Callable[[], None] = lambda: None,
-    ) -> Any:  # noqa: ANN401 -- what `happened` returns
-        """Poll as `wait` does, with something to do between two looks and without a death too many.
-
-        Raises
-        ------
-        QuorumError
-            After `timeout_s`.
-        """
-        deadline = time.monotonic() + timeout_s
-        while not (value := happened()):
-            if time.monotonic() > deadline:
-                raise QuorumError(f"{what} did not happen within {timeout_s:.0f} s")
-            meanwhile()
-            self.supervisor.revive()
-            time.sleep(POLL_S)
-        return value
 
     def forget_deaths(self) -> None:
         """Let the supervisor count starts anew: deaths are the purpose here."""

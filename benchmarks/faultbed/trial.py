@@ -118,7 +118,7 @@ class Bench:
         QuorumError
             When none comes.
         """
-        self._region.until(
+        self._region.wait(
             lambda: self._is_whole_after(since), HEALTHY_S, "a round of all hospitals"
         )
 
@@ -161,7 +161,7 @@ class Bench:
         def over() -> bool:
             return undone and self._is_whole_after(struck.at)
 
-        self._region.until(over, BOUND_S, "a round of all hospitals", meanwhile)
+        self._region.wait(over, BOUND_S, "a round of all hospitals", meanwhile)
 
     def _trial(
         self,

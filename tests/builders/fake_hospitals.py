@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, RLock, Thread
@@ -51,7 +52,7 @@ class FakeHospital:
         self.models: dict[str, Arrays] = {}
         self.round_before_was_told: dict[int, bool] = {}
         self.generations: list[int] = []
-        self.answers_rings = True
+        self.last_answered = math.inf  # the last round in whose ring it takes part
         self.lock = RLock()
         self.ended = Event()
         self.status = HospitalStatus(
@@ -96,7 +97,8 @@ class FakeHospital:
                 self.say(min_generation=state.min_generation)
             if state.phase == "open" and state.spec:
                 self.collect(state.spec)
-            if state.phase == "ring" and state.plan and state.spec and self.answers_rings:
+            answers = state.plan and state.plan.round_id <= self.last_answered
+            if state.phase == "ring" and state.plan and state.spec and answers:
                 self.join(state.spec, state.plan)
 
     def collect(self, spec: RoundSpec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ def test_a_mailbox_that_is_away_holds_the_round_up_and_is_told(site: Site) -> No
     mailbox, aside = site.folder / "mailbox", site.folder / "aside"
     mailbox.rename(aside)
     mailbox.touch()
-    site.hospitals["west"].answers_rings = True
+    site.hospitals["west"].last_answered = math.inf
     health = f"http://{listen}/healthz"
     _, told = until("a fault", lambda: (a := ask(health))[0] == 503 and a)
     assert "NotADirectoryError" in told["fault"]
@@ -38,7 +39,7 @@ def test_a_mailbox_that_is_away_holds_the_round_up_and_is_told(site: Site) -> No
 def test_a_broker_that_is_away_during_a_ring_loses_nothing(site: Site) -> None:
     _wait_for_a_ring_without_west(site)
     site.broker.kill()
-    site.hospitals["west"].answers_rings = True
+    site.hospitals["west"].last_answered = math.inf
     site.broker.start()
     _assert_the_same_ring_commits(site)
 
@@ -75,9 +76,8 @@ def test_a_second_coordinator_on_the_same_state_is_refused_with_code_2(site: Sit
 
 
 def _wait_for_a_ring_without_west(site: Site, *more: str) -> None:
+    site.hospitals["west"].last_answered = 1
     site.start(*more)
-    until("a first commit", lambda: site.coordinator.outcome(1))
-    site.hospitals["west"].answers_rings = False
     until("a ring with two results", site.stands_in_a_ring_without_west)
 
 

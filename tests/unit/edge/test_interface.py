@@ -50,12 +50,9 @@ def test_sockets_that_listen_and_that_are_connected_are_seen_and_others_not() ->
     assert interface.tcp_addresses() == before
 
 
-def test_a_socket_outside_is_named_with_the_interface() -> None:
-    if interface.outside(interface.tcp_addresses(), interface.addresses("lo")):
-        pytest.skip("another test left a socket open")
+def test_a_socket_outside_is_named_with_the_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not those of this process, in which other tests may have left some to the collector.
+    monkeypatch.setattr(interface, "tcp_addresses", lambda: {"127.0.0.1"})
     interface.require_ring_on("lo")
-    with (
-        socket.create_server(("127.0.0.1", 0)),
-        pytest.raises(RingError, match=r"127\.0\.0\.1 and not from interface 'no-such-if'"),
-    ):
+    with pytest.raises(RingError, match=r"127\.0\.0\.1 and not from interface 'no-such-if'"):
         interface.require_ring_on("no-such-if")

@@ -316,3 +316,14 @@ def test_round_number_far_ahead_is_joined_at_once(hospital: Hospital) -> None:
     hospital.deliver("band-a")
     status = hospital.hear(open_round(1 << 53, put_model(hospital.coordinators, 1)))
     assert (status.round_id, hospital.fates()) == (1 << 53, {"band-a": "stale"})
+
+
+def test_hospital_that_the_region_does_not_name_says_so_and_invites_nobody(
+    hospital: Hospital,
+) -> None:
+    status = hospital.hear(make_state(spec=make_spec(), hospitals=("south",)))
+    assert status.error.startswith(f"{HOSPITAL} does not belong to region {REGION}")
+    assert status.round_id == 0
+    assert not hospital.hospital_broker.retained
+    status = hospital.hear(make_state(spec=make_spec(), revision=2, hospitals=(HOSPITAL, "south")))
+    assert (status.error, status.round_id) == ("", 1)

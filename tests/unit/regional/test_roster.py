@@ -57,9 +57,14 @@ def test_dismissed_hospital_is_out_until_it_is_admitted(
 ) -> None:
     dismiss(path, "west", "moved", quorum=2)
     assert set(now(ledger).hospitals) == {"east", "north"}
-    assert now(ledger).dismissed == {"west"}
+    assert now(ledger).dismissed == {"west": "moved"}
+    assert [(r["hospital"], r["state"], r["reason"]) for r in roster_report(now(ledger))] == [
+        ("east", "member", ""),
+        ("north", "member", ""),
+        ("west", "left", "moved"),
+    ]
     admit(path, "west", key)
-    assert now(ledger).dismissed == frozenset()
+    assert not now(ledger).dismissed
 
 
 def test_readmitted_hospital_is_excluded_no_more(ledger: Ledger, path: Path) -> None:
@@ -68,7 +73,7 @@ def test_readmitted_hospital_is_excluded_no_more(ledger: Ledger, path: Path) -> 
         [RankExcluded(hospital="north", round_id=1, until_round=9, reason="odd digest")], 2.0
     )
     reported = {row["hospital"]: row for row in roster_report(now(ledger))}
-    assert reported["north"]["excluded_until_round"] == 9
+    assert (reported["north"]["state"], reported["north"]["until_round"]) == ("excluded", 9)
     readmit(path, "north", "a new disk")
     assert not now(ledger).excluded
 

@@ -18,6 +18,7 @@ METHOD = {
     "the moment when the last one holds the next round's model; upload and download are in it",
     "round_s": "from the last client that holds one model to the last that holds the next",
     "headline": "medians of overhead_s; Flower's is its faster isolation mode",
+    "pause": "ours runs with round_pause_s = 0; the product's default is 0.5 s between rounds",
     "first_round": "not timed: it forms the ring (ours), fetches the app (Flower)",
     "client": "both sides add updates that were trained beforehand; Flower's client imports numpy "
     "alone, no torch, and evaluates nothing; our wristbands also send an evaluation each round",

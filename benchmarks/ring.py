@@ -39,7 +39,8 @@ GOODPUT_S = 1.0
 WARM_UPS = 2  # turns that do not count: the first have cold pages and small TCP windows
 EXTRA_ARMS = ("parameter_server_pipelined", "ours_8bit")  # that `--quick` leaves out
 RAM = Path("/dev/shm")  # noqa: S108 -- rounds' files, so that no disk is measured
-console, progress = Console(), Console(stderr=True)
+WIDTH = None if sys.stdout.isatty() else 150  # the tables have eleven columns
+console, progress = Console(width=WIDTH), Console(stderr=True)
 Runs = dict[str, list[Measured]]
 Arm = Callable[[int], Measured]
 
@@ -55,7 +56,7 @@ def ring(
 ) -> None:
     """Measure how long ten hospitals take to add up their updates.
 
-    Example: `sudo make bench-ring`, about a quarter of an hour on two cores; `ARGS=--quick` a minute
+    Example: `sudo make bench-ring`, about fifty minutes on two cores; `ARGS=--quick` a minute
     """
     require_root()
     signal.signal(signal.SIGTERM, _stop)

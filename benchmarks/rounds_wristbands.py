@@ -1,11 +1,10 @@
 """Wristbands without a wearer: they answer each invite with an update that was made beforehand.
 
-They keep to `docs/protocol.md` and use nothing of the fleet, so that what is timed is the round.
+They write the fleet's messages and use nothing else of it, so that what is timed is the round.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from threading import Lock
 
@@ -19,8 +18,11 @@ from benchmarks.rounds_trail import Trail
 from common import fixedpoint, topics, wire
 from common.digest import Tensors, tensors_digest
 from common.errors import ContractError
-from common.link import BrokerAddress
-from common.messages import EvaluationHeader, Invite, ModelHeader, Receipt, RoundSpec, UpdateHeader
+from common.link import BrokerAddress, send_at_once
+from common.messages import Invite, ModelHeader, Receipt, RoundSpec
+from common.round_sums import evaluation_shapes
+from simulators.jobs import Identity, LocalEvaluation, LocalUpdate
+from simulators.letters import evaluation_message, update_message
 
 Delta = Callable[[int], Tensors]
 """Round to the float32 difference that this wristband's training made in it."""
@@ -33,6 +35,7 @@ class Wristband:
         self, url: str, region: str, hospital: str, device: str, delta: Delta, trail: Trail
     ) -> None:
         self._region, self._hospital, self._device = region, hospital, device
+        self._who = Identity(region, hospital, device)
         self._address = BrokerAddress.parse(url)
         self._delta = delta
         self._trail = trail
@@ -47,7 +50,7 @@ class Wristband:
             CallbackAPIVersion.VERSION2, f"{region}-{hospital}-{device}", protocol=mqtt.MQTTv5
         )
         self._client.on_connect = self._on_connect
-        self._client.on_socket_open = _without_delay
+        self._client.on_socket_open = lambda _client, _userdata, sock: send_at_once(sock)
         self._client.on_message = self._on_message
         self._client.on_publish = self._on_publish
 
@@ -113,16 +116,8 @@ class Wristband:
         rule = spec.fixed_point
         clipped = fixedpoint.clip(self._delta(spec.round_id), rule.clip_norm)
         integers = fixedpoint.quantize(clipped, rule.exponents, rule.bits)
-        header = UpdateHeader(
-            region=self._region,
-            hospital=self._hospital,
-            device=self._device,
-            round_id=spec.round_id,
-            base_digest=spec.base_digest,
-            num_examples=1,
-            num_saturated=integers.num_saturated,
-        )
-        payload = wire.encode(header, integers.tensors)
+        update = LocalUpdate(spec.base_digest, 1, integers.num_saturated, integers.tensors)
+        payload = update_message(self._who, spec, update)
         self._trail.mark("published", spec.round_id)
         with self._sending:
             sent = self._client.publish(self._topic("update"), payload, qos=1)
@@ -130,20 +125,9 @@ class Wristband:
 
     def _evaluate(self, spec: RoundSpec) -> None:
         """Give every count that the round asks for: all zero, of no example."""
-        header = EvaluationHeader(
-            region=self._region,
-            hospital=self._hospital,
-            device=self._device,
-            round_id=spec.round_id,
-            models=spec.evaluate,
-            num_examples=0,
-        )
-        counts = {
-            f"{digest}/{name}": np.zeros(shape, dtype=np.int64)
-            for digest in spec.evaluate
-            for name, shape in spec.evaluation_shapes.items()
-        }
-        self._client.publish(self._topic("evaluation"), wire.encode(header, counts), qos=1)
+        counts = {n: np.zeros(s, np.int64) for n, s in evaluation_shapes(spec).items()}
+        payload = evaluation_message(self._who, spec, LocalEvaluation(0, counts))
+        self._client.publish(self._topic("evaluation"), payload, qos=1)
 
     def _on_publish(
         self,
@@ -169,9 +153,3 @@ class Wristband:
 
     def _model_topic(self, spec: RoundSpec) -> str:
         return topics.model(self._region, self._hospital, spec.base_digest)
-
-
-def _without_delay(_client: mqtt.Client, _userdata: object, sock: mqtt.SocketLike) -> None:
-    """Send small packets at once, as a client on a device would."""
-    if isinstance(sock, socket.socket):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

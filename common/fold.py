@@ -5,12 +5,14 @@ number of ranks, and folding the stored aggregates again gives the model bit for
 
 Sources: FedAvg (McMahan et al. 2017, arXiv:1602.05629); FedProx (Li et al. 2020,
 arXiv:1812.06127), whose server step is FedAvg's; FedAdam (Reddi et al. 2021, arXiv:2003.00295,
-algorithm 2).
+algorithm 2); late sums are counted as differences to their own base, the less the older they are:
+FedBuff (Nguyen et al. 2022, arXiv:2106.06639).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +27,7 @@ from common.messages import ServerRule
 Int64 = npt.NDArray[np.int64]
 Weighting = Literal["uniform", "examples"]
 SUM_BOUND = 1 << 62
+FRESH = 256  # the factor of a sum that is not late
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,50 @@ def check_bound(weight: int, peak: int) -> None:
     """
     if weight < 0 or weight * peak > SUM_BOUND:
         raise ContractError(f"total weight {weight} times {peak} leaves 62 bits", weight=weight)
+
+
+def late_factor(age: int) -> int:
+    """``floor(256 / sqrt(1 + age))``: what a sum counts, in 256ths, `age` commits after its base.
+
+    FedBuff's polynomial staleness with exponent one half.
+
+    >>> [late_factor(age) for age in (0, 1, 3, 15)]
+    [256, 181, 128, 64]
+    """
+    return math.isqrt(FRESH * FRESH // (1 + age))
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Sums in steps of ``2**exponents[name]``, to be counted `factor` times."""
+
+    sums: Sums
+    exponents: Mapping[str, int]
+    factor: int = 1
+
+
+def combine(parts: Sequence[Scaled]) -> Scaled:
+    """Add sums of different scales, exactly: each tensor in the finest of its scales.
+
+    Raises
+    ------
+    ContractError
+        When names or shapes differ, or a sum could leave 62 bits.
+    """
+    shapes = {name: np.shape(tensor) for name, tensor in parts[0].sums.tensors.items()}
+    finest = {name: min(part.exponents[name] for part in parts) for name in shapes}
+    total = zeros(shapes)
+    reached = dict.fromkeys(shapes, 0)
+    for part in parts:
+        _check_names(shapes, part.sums.tensors)
+        for name, into in total.tensors.items():
+            times = part.factor << (part.exponents[name] - finest[name])
+            reached[name] += times * _peak(part.sums.tensors[name])
+            check_bound(1, reached[name])
+            into += times * part.sums.tensors[name]
+    weight = sum(part.factor * part.sums.weight for part in parts)
+    check_bound(weight, 1)
+    return Scaled(Sums(total.tensors, weight), finest)
 
 
 def mean_update(sums: Sums, exponents: Mapping[str, int]) -> dict[str, npt.NDArray[np.float64]]:
@@ -171,6 +218,10 @@ def _adam(
         new_state[f"m.{name}"], new_state[f"v.{name}"] = m, v
         step[name] = rule.learning_rate * m / (np.sqrt(v) + rule.tau)
     return step, new_state
+
+
+def _peak(tensor: Int64) -> int:
+    return max(int(tensor.max()), -int(tensor.min())) if tensor.size else 0
 
 
 def _check_names(shapes: Mapping[str, tuple[int, ...]], tensors: Tensors) -> None:

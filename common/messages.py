@@ -144,11 +144,19 @@ class RoundSpec(Contract):
         return self
 
 
+class LatePlan(Contract):
+    """Sums of slow groups to be counted with a ring's own: a `LateHeader` file in the mailbox."""
+
+    digest: Digest
+    path: MailboxPath
+    rounds: tuple[Number, ...] = Field(min_length=1, max_length=1024)
+
+
 class RingPlan(Contract):
     """One attempt to form a ring: `members` in rank order.
 
     `total_weight` is the sum of what the members stated: it bounds the sums, and so the bits that
-    the ring's numbers take.
+    the ring's numbers take.  `late` is added after the ring, before the server step.
     """
 
     kind: Literal["ring_plan"] = "ring_plan"
@@ -160,12 +168,14 @@ class RingPlan(Contract):
     interface: str
     timeout_s: Positive
     total_weight: Annotated[int, Field(ge=0, le=1024 * MAX_WEIGHT)]
+    late: LatePlan | None = None
 
 
 class RoundOutcome(Contract):
     """How a round ended, with a name and a reason.
 
-    `aggregates` holds the digest of every hospital's aggregate that counted.
+    `aggregates` holds the digest of every hospital's aggregate that counted.  `group` names the
+    hospitals whose round it was; empty for a round of all that were in no slow group.
     """
 
     kind: Literal["outcome"] = "outcome"
@@ -181,6 +191,7 @@ class RoundOutcome(Contract):
     sums_digest: Digest | None = None
     generation: Count = 0
     aggregates: dict[Name, Digest] = Field(default_factory=dict)
+    group: tuple[Name, ...] = Field(default=(), max_length=1024)
     num_invited: Count = 0
     num_stored: Count = 0
     num_rejected: Count = 0
@@ -191,13 +202,24 @@ class RoundOutcome(Contract):
 RegionPhase = Literal["open", "ring", "closed", "sealing", "waiting_for_release", "finished"]
 
 
+class GroupState(Contract):
+    """A slow group's round and ring, beside those of the other hospitals."""
+
+    hospitals: tuple[Name, ...] = Field(min_length=1, max_length=1024)
+    phase: Literal["open", "ring", "closed"]
+    spec: RoundSpec | None = None
+    plan: RingPlan | None = None
+    min_generation: Number = 1
+    outcome: RoundOutcome | None = None
+
+
 class RegionState(Contract):
     """The whole state of a region, retained and sent again until it is heard.
 
     A receiver acts on what it says, never on how it came about; `revision` grows with every
     change, across restarts too.  `hospitals` belong to the region; empty where that is not said.
     Rings of a generation below `min_generation` are dead: a rank in one is respawned.  `outcome` is
-    the last ended round.
+    the last ended round.  For hospitals of a slow group, `seen_by` gives what holds for them.
     """
 
     kind: Literal["region_state"] = "region_state"
@@ -209,6 +231,18 @@ class RegionState(Contract):
     plan: RingPlan | None = None
     min_generation: Number = 1
     outcome: RoundOutcome | None = None
+    groups: tuple[GroupState, ...] = Field(default=(), max_length=64)
+
+    def seen_by(self, hospital: str) -> RegionState:
+        """The state as a hospital acts on it: its group's round and ring, if it is in a group."""
+        own = next((group for group in self.groups if hospital in group.hospitals), None)
+        if own is None:
+            return self
+        phase: RegionPhase = own.phase
+        if phase == "closed" and self.phase not in ("open", "ring"):
+            phase = self.phase
+        shown = {name: getattr(own, name) for name in ("spec", "plan", "min_generation", "outcome")}
+        return self.model_copy(update={"phase": phase, **shown})
 
 
 class RankResult(Contract):
@@ -377,6 +411,20 @@ class RingSumHeader(Contract):
     num_saturated: Count
 
 
+class LateHeader(Contract):
+    """Sums of slow groups' `rounds`, aged, to be added to 256 times a ring's own.
+
+    Tensors are int64, ``update/{name}``, shaped as the base model's, in steps of ``2**exponents``.
+    """
+
+    kind: Literal["late_sums"] = "late_sums"
+    region: Name
+    round_id: Number
+    rounds: tuple[Number, ...]
+    weight: Count
+    exponents: dict[TensorName, Annotated[int, Field(ge=-60, le=30)]]
+
+
 class PrivacyAccount(Contract):
     """What privacy a sealed model may claim; without a mechanism, none."""
 
@@ -437,6 +485,7 @@ TensorMessage = (
     | EvaluationHeader
     | AggregateHeader
     | RingSumHeader
+    | LateHeader
     | SealedHeader
     | ReleaseHeader
 )

@@ -7,14 +7,14 @@ trains), ``evaluation/{digest}/{name}`` for each evaluated model, and ``counts``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from common.digest import Tensors
-from common.fold import Sums, mean_update, server_step
+from common.fold import FRESH, Scaled, Sums, combine, mean_update, server_step
 from common.messages import RoundSpec
 from common.wire import without_prefix
 
@@ -74,8 +74,15 @@ def evaluation_shapes(spec: RoundSpec) -> dict[str, tuple[int, ...]]:
     }
 
 
-def take_step(spec: RoundSpec, sums: Tensors, base: Tensors, state: Tensors) -> Step:
+def take_step(
+    spec: RoundSpec, sums: Tensors, base: Tensors, state: Tensors, late: Scaled | None = None
+) -> Step:
     """The server step of a round; without training or weight, model and state stay as they are.
+
+    Parameters
+    ----------
+    late : Scaled, optional
+        Sums of slow groups, aged: `combine` of theirs, each with its `late_factor`.
 
     Raises
     ------
@@ -86,6 +93,9 @@ def take_step(spec: RoundSpec, sums: Tensors, base: Tensors, state: Tensors) -> 
     if spec.purpose != "train" or weight == 0:
         return Step(dict(base), dict(state), None)
     updates = {name: np.asarray(t) for name, t in without_prefix("update", sums).items()}
-    mean = mean_update(Sums(updates, weight), spec.fixed_point.exponents)
+    total = Scaled(Sums(updates, weight), spec.fixed_point.exponents)
+    if late is not None:
+        total = combine([replace(total, factor=FRESH), late])
+    mean = mean_update(total.sums, total.exponents)
     model, following = server_step(base, state, mean, spec.server)
     return Step(dict(model), following, mean)

@@ -221,12 +221,16 @@ class Ledger:
         return self._any("SELECT 1 FROM outcomes WHERE round_id = ?", round_id)
 
     def settle(self, outcome: RoundOutcome, hospital: str, now: float) -> None:
-        """Record how a round ended, and the fate of each update whose base it committed."""
+        """Record how a round ended, and the fate of each update whose base it committed.
+
+        A round of a slow group that this hospital is not in says nothing of its updates.
+        """
         self._db.execute(
             "INSERT INTO outcomes VALUES (?, ?, ?)",
             (outcome.round_id, outcome.model_dump_json(), now),
         )
-        if outcome.end == "committed" and outcome.purpose == "train":
+        concerned = not outcome.group or hospital in outcome.group
+        if outcome.end == "committed" and outcome.purpose == "train" and concerned:
             self._count(outcome, hospital, now)
         self._db.execute(_DROP_EVALUATIONS, (outcome.round_id,))
 

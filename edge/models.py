@@ -7,8 +7,15 @@ from pathlib import Path
 from common import wire
 from common.digest import EMPTY_DIGEST, Tensors, tensors_digest
 from common.errors import ContractError
-from common.mailbox import Mailbox, message_path, write_durably
-from common.messages import ModelHeader, RoundOutcome, RoundSpec, ServerStateHeader
+from common.mailbox import MAX_FILE_BYTES, Mailbox, message_path, write_durably
+from common.messages import (
+    LateHeader,
+    LatePlan,
+    ModelHeader,
+    RoundOutcome,
+    RoundSpec,
+    ServerStateHeader,
+)
 
 COORDINATOR = "region"
 
@@ -41,6 +48,23 @@ class Models:
         if spec.state_digest != EMPTY_DIGEST:
             self._have(spec, spec.state_digest, ServerStateHeader)
         return self._have(spec, spec.base_digest, ModelHeader)
+
+    def fetch_late(self, late: LatePlan) -> Path:
+        """Make sure that the late sums of a plan are here; say where.
+
+        Raises
+        ------
+        ContractError, OSError
+            When they are not there (yet), cannot be trusted, or are not what their name says.
+        """
+        path = self.path(late.digest)
+        if not path.exists():
+            data = self._mailbox.get(late.path, max_bytes=MAX_FILE_BYTES, signer=COORDINATOR)
+            _, tensors = wire.decode(data, LateHeader, MAX_FILE_BYTES)
+            if tensors_digest(tensors) != late.digest:
+                raise ContractError(f"the file for {late.digest} holds other tensors")
+            write_durably(path, data)
+        return path
 
     def encoded(self, digest: str) -> bytes:
         """Bytes of a model that was fetched."""

@@ -91,7 +91,7 @@ class Node:
             return
         if self._region is None or state.revision != self._region.revision:
             self._failed_at = -RETRY_S
-        self._region = state
+        self._region = state.seen_by(self._config.hospital)
 
     def on_rank(self, news: Said | Died, now: float) -> None:
         """Take note of what the rank said."""

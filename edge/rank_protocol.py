@@ -15,7 +15,8 @@ MAX_LINE = 64 << 10  # characters of an event, far more than any has
 class Join(Contract):
     """Take part in the ring of `plan`, or use it once more; paths are files of the edge node.
 
-    `state` is ``None`` for an empty server state; the sums go to `out`.
+    `state` is ``None`` for an empty server state, `late` without sums of slow groups; the sums go to
+    `out`.
     """
 
     command: Literal["join"] = "join"
@@ -28,6 +29,7 @@ class Join(Contract):
     aggregate: str
     base: str
     state: str | None
+    late: str | None = None
     out: str
 
 

@@ -18,10 +18,18 @@ import numpy.typing as npt
 from common import wire
 from common.digest import Tensors, tensors_digest
 from common.errors import ContractError, PulseRingError, RingError
+from common.fold import Scaled, Sums
 from common.mailbox import MAX_FILE_BYTES, write_durably
-from common.messages import AggregateHeader, Contract, ModelHeader, ServerStateHeader
+from common.messages import (
+    AggregateHeader,
+    Contract,
+    LateHeader,
+    ModelHeader,
+    RingPlan,
+    ServerStateHeader,
+)
 from common.round_sums import sum_shapes
-from edge import ring_sum
+from edge import ring_links, ring_sum
 from edge.rank_protocol import Computed, Failed, Join, Joined, line, parse_command
 
 if TYPE_CHECKING:
@@ -73,17 +81,20 @@ def _compute(join: Join, joined: World) -> Computed:
         state = _read(join.state, ServerStateHeader)
     if (tensors_digest(base), tensors_digest(state)) != (spec.base_digest, spec.state_digest):
         raise ContractError("base model or server state are not those of the round")
+    late = _late(join.plan, join.late)
     tensors = _read(join.aggregate, AggregateHeader)
     shapes = sum_shapes(spec, wire.shapes_of(base))
     watch.lap("read_s")
     width = ring_sum.width_of(spec, join.plan)
     vector = ring_sum.flatten(tensors, shapes, spec, width)
     watch.lap("pack_s")
+    busy_before = ring_links.busy_s()
     joined.sum(vector)
     watch.lap("allreduce_s")
+    watch.laps["send_busy_s"] = round(max(0.0, ring_links.busy_s() - busy_before), 6)
     sums = ring_sum.unflatten(vector, shapes, width)
     watch.lap("unpack_s")
-    result = ring_sum.finish(spec, join.plan, base, state, sums)
+    result = ring_sum.finish(spec, join.plan, base, state, sums, late)
     watch.lap("step_s")
     write_durably(Path(join.out), result.sums_file)
     watch.lap("write_s")
@@ -101,6 +112,18 @@ class _Stopwatch:
         now = time.perf_counter()
         self.laps[name] = round(now - self._since, 6)
         self._since = now
+
+
+def _late(plan: RingPlan, path: str | None) -> Scaled | None:
+    """The sums of slow groups that the plan counts with this ring's."""
+    if plan.late is None:
+        return None
+    if path is None:
+        raise ContractError("the plan counts late sums that the edge node did not fetch")
+    header, tensors = wire.decode(Path(path).read_bytes(), LateHeader, MAX_FILE_BYTES)
+    if tensors_digest(tensors) != plan.late.digest:
+        raise ContractError("the late sums are not those of the plan")
+    return Scaled(Sums(wire.without_prefix("update", tensors), header.weight), header.exponents)
 
 
 def _read(path: str, kind: type[Contract]) -> dict[str, npt.NDArray[Any]]:

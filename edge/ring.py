@@ -157,9 +157,13 @@ class Seat:
         state = self._models.state_path(spec)
         self._last_words = ""
         try:
+            late = self._models.fetch_late(plan.late) if plan.late else None
             self._ledger.note_join(plan.generation, plan.round_id, now)
         except sqlite3.Error as fault:  # such as a full disk: not sent, and tried again
             self.error = f"ledger: {fault}"[:500]
+            return
+        except (PulseRingError, OSError) as fault:
+            self.error = f"late sums of round {plan.round_id}: {fault}"[:500]
             return
         self.error = ""
         self.rank.join(
@@ -173,6 +177,7 @@ class Seat:
                 aggregate=str(self._folder / frozen.path),
                 base=str(self._models.path(spec.base_digest)),
                 state=str(state) if state else None,
+                late=str(late) if late else None,
                 out=str(self._folder / f"sums-{plan.round_id:06d}-{plan.generation}.safetensors"),
             )
         )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from common import fixedpoint, wire
 from common.digest import Tensors, tensors_digest
 from common.errors import ContractError
+from common.fold import Scaled
 from common.messages import RankResult, RingPlan, RingSumHeader, RoundSpec
 from common.round_sums import COUNTS, Counts, Shapes, take_step
 from edge import packing
@@ -64,9 +65,14 @@ def unflatten(vector: Int64, shapes: Shapes, width: int) -> dict[str, Int64]:
 
 
 def finish(
-    spec: RoundSpec, plan: RingPlan, base: Tensors, state: Tensors, sums: dict[str, Int64]
+    spec: RoundSpec,
+    plan: RingPlan,
+    base: Tensors,
+    state: Tensors,
+    sums: dict[str, Int64],
+    late: Scaled | None = None,
 ) -> RingResult:
-    """Take the server step and put digests and the sums file together.
+    """Take the server step, with `late` sums if there are any; put digests and file together.
 
     Raises
     ------
@@ -77,7 +83,7 @@ def finish(
     counts = Counts.of(sums)
     if not 0 <= counts.weight <= plan.total_weight:
         raise ContractError(f"the sums weigh {counts.weight}, planned were {plan.total_weight}")
-    step = take_step(spec, sums, base, state)
+    step = take_step(spec, sums, base, state, late)
     header = RingSumHeader(
         region=spec.region,
         round_id=spec.round_id,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from common.digest import Tensors, tensors_digest
 from common.errors import ContractError
 from common.fixedpoint import Bits, next_exponents
+from common.fold import Scaled
 from common.messages import RankResult, RoundSpec
 from common.round_sums import Counts as SumCounts
 from common.round_sums import sum_shapes, take_step
@@ -64,7 +65,12 @@ class Repeated:
 
 
 def repeat_step(
-    spec: RoundSpec, sums: Tensors, base: Tensors, state: Tensors, next_bits: Bits
+    spec: RoundSpec,
+    sums: Tensors,
+    base: Tensors,
+    state: Tensors,
+    next_bits: Bits,
+    late: Scaled | None = None,
 ) -> Repeated:
     """Check a ring's sums against the round and take the server step on them.
 
@@ -74,6 +80,8 @@ def repeat_step(
         ``update/{name}``, ``evaluation/{digest}/{name}`` and ``counts``.
     next_bits : 8 or 16
         Width that the next round's exponents are for.
+    late : Scaled, optional
+        Sums of slow groups that count with the ring's.
 
     Raises
     ------
@@ -83,7 +91,7 @@ def repeat_step(
     """
     _check_sums(spec, sums, base)
     counts = SumCounts.of(sums)
-    step = take_step(spec, sums, base, state)
+    step = take_step(spec, sums, base, state, late)
     exponents = None
     if step.mean is not None:
         exponents = next_exponents(step.mean, _ceiling(spec, next_bits), next_bits)

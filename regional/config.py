@@ -67,6 +67,20 @@ class RoundsConfig(_Table):
         return 0 < self.num_days <= day
 
 
+class GroupsConfig(_Table):
+    """Slow hospitals get rounds of their own, whose sums count in a later round of the others.
+
+    Slow is who needs, from a round's opening to its part of the ring done, more than `slow_factor`
+    times the median hospital and at least `min_gain_s` more.  A group has at least `min_hospitals`;
+    fewer are waited for.
+    """
+
+    enabled: bool = False
+    slow_factor: Annotated[FiniteFloat, Field(gt=1, le=1000)] = 3.0
+    min_gain_s: Seconds = 2.0
+    min_hospitals: Annotated[int, Field(ge=1, le=1024)] = 1
+
+
 class AdamConfig(_Table):
     """FedAdam's server step; other algorithms do not read it."""
 
@@ -140,6 +154,7 @@ class RegionConfig(ProcessConfig):
     heartbeat_s: Seconds = 5.0
     away_after_s: Seconds = 60.0
     rounds: RoundsConfig = RoundsConfig()
+    groups: GroupsConfig = GroupsConfig()
     learning: LearningConfig = LearningConfig()
     seal: SealConfig = SealConfig()
     profile: Literal["demo", "production"] = "demo"
@@ -171,6 +186,8 @@ class RegionConfig(ProcessConfig):
             faults.append(f"rounds.quorum >= {PRODUCTION_QUORUM}")
         if self.rounds.min_devices < PRODUCTION_MIN_DEVICES:
             faults.append(f"rounds.min_devices >= {PRODUCTION_MIN_DEVICES}")
+        if self.groups.enabled and self.groups.min_hospitals < PRODUCTION_QUORUM:
+            faults.append(f"groups.min_hospitals >= {PRODUCTION_QUORUM}")
         if not self.broker.startswith("mqtts://"):
             faults.append("broker = mqtts://…")
         faults.append(

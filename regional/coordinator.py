@@ -12,12 +12,16 @@ from typing import assert_never
 
 from regional.config import RegionConfig
 from regional.endings import abort_ring, bury_if_lost, take_roster
+from regional.group_steps import abort_groups, hear, open_groups, refuse_late, tick_groups
+from regional.groups import disband, regroup
 from regional.learning import round_spec
 from regional.membership import heard
 from regional.messages import (
     CandidateMade,
     DayStored,
     Event,
+    LateMade,
+    LateRefused,
     MakeCandidate,
     ReleaseFound,
     RendezvousStarted,
@@ -44,11 +48,12 @@ from regional.region import (
     Ringing,
     Sealing,
     Step,
+    Summed,
     Waiting,
     record,
 )
 from regional.ring_steps import commit, ring
-from regional.round_steps import collect, form, open_round, plan
+from regional.round_steps import collect, form, open_round, plan, take_late
 
 
 def step(region: Region, event: Event, now: float, config: RegionConfig) -> Step:
@@ -68,21 +73,29 @@ def step(region: Region, event: Event, now: float, config: RegionConfig) -> Step
     """
     match event:
         case Tick():
-            return _tick(region, now, config)
+            region, effects = _tick(region, now, config)
+            region, of_groups = tick_groups(region, now, config)
+            return region, [*effects, *of_groups]
         case StatusHeard(status) if status.hospital not in region.progress.hospitals:
             return region, []
         case StatusHeard(status):
             return replace(region, statuses=heard(region.statuses, status, now)), []
         case RosterChanged(progress):
-            return take_roster(region, progress, now)
+            return _take_roster(region, progress, now, config)
         case CandidateMade(stored):
             return _open_evaluation(region, stored, now, config)
+        case RendezvousStarted() | StepRepeated() | StepRefused() if event.group:
+            return hear(region, event, now, config)
         case RendezvousStarted():
             return plan(region, event, now, config)
         case StepRepeated(repeated):
             return commit(region, repeated, now, config)
         case StepRefused(reason):
             return abort_ring(region, reason, now, config)
+        case LateMade(late):
+            return take_late(region, late)
+        case LateRefused():
+            return refuse_late(region, event, now, config)
         case DayStored(digest):
             return _close_day(region, digest, _why_day_ended(region.progress), now)
         case ReleaseFound():
@@ -111,6 +124,8 @@ def _tick(region: Region, now: float, config: RegionConfig) -> Step:
             return ring(region, stage, now, config)
         case Sealing():
             return region, [SealDay(region.progress)]
+        case Summed():
+            raise RuntimeError("only a group's sums wait to be counted")
         case Waiting(since):
             return _wait(region, since, now, config)
     assert_never(region.stage)
@@ -118,10 +133,12 @@ def _tick(region: Region, now: float, config: RegionConfig) -> Step:
 
 def _begin(region: Region, now: float, config: RegionConfig) -> Step:
     progress = region.progress
-    match next_work(progress, config.rounds):
-        case "train":
-            spec = round_spec(config, progress, "train", [progress.model], now)
-            return open_round(region, spec)
+    work = next_work(progress, config.rounds)
+    if work == "train":
+        return _open_training(region, now, config)
+    if progress.groups:
+        return _together(region, now, config)
+    match work:
         case "evaluate":
             models = candidate_models(progress, config.seal.mean_of)
             return region, [MakeCandidate(models, progress.last_round)]
@@ -131,6 +148,35 @@ def _begin(region: Region, now: float, config: RegionConfig) -> Step:
             return _close_day(region, None, _why_day_ended(progress), now)
         case "wait":
             return region.in_stage(Waiting(now)), []
+
+
+def _open_training(region: Region, now: float, config: RegionConfig) -> Step:
+    """Open the next training round, and one for each slow group that is free."""
+    region, effects = regroup(region, config)
+    region, of_groups = open_groups(region, now, config)
+    progress = region.progress
+    spec = round_spec(config, progress, "train", [progress.model], now)
+    region, opened = open_round(region, spec)
+    return region, [*effects, *of_groups, *opened]
+
+
+def _together(region: Region, now: float, config: RegionConfig) -> Step:
+    """End what slow groups have open when a day's training is over; all are one again."""
+    region, effects = abort_groups(region, "the day's training is over", now, config)
+    region, planned = disband(region, "the day's training is over")
+    return region, [*effects, *planned]
+
+
+def _take_roster(region: Region, progress: Progress, now: float, config: RegionConfig) -> Step:
+    """Follow the roster; a slow group that a hospital has left is a group no more."""
+    region, effects = take_roster(region, progress, now)
+    gone = {name for group in progress.groups for name in group} - set(progress.hospitals)
+    if not gone:
+        return region, effects
+    reason = f"{', '.join(sorted(gone))} left the region"
+    region, aborted = abort_groups(region, reason, now, config)
+    region, planned = disband(region, reason)
+    return region, [*effects, *aborted, *planned]
 
 
 def _open_evaluation(region: Region, candidate: Stored, now: float, config: RegionConfig) -> Step:

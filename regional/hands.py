@@ -12,6 +12,7 @@ from common.wire import encode_json
 from regional.commit import repeat_step
 from regional.config import RegionConfig
 from regional.coordinator import candidate_models
+from regional.late import late_sums
 from regional.ledger import Ledger
 from regional.messages import (
     Append,
@@ -19,7 +20,10 @@ from regional.messages import (
     DayStored,
     Effect,
     Event,
+    LateMade,
+    LateRefused,
     MakeCandidate,
+    MakeLate,
     PutModels,
     PutOutcome,
     RendezvousStarted,
@@ -31,6 +35,7 @@ from regional.messages import (
     StopRendezvous,
 )
 from regional.progress import Progress, Stored
+from regional.records import Group
 from regional.rendezvous import Rendezvous
 from regional.seal import mean_model, sealed_message, sealed_path
 from regional.store import Arrays, Store
@@ -44,18 +49,22 @@ class Hands:
         config: RegionConfig,
         ledger: Ledger,
         store: Store,
-        rendezvous: Rendezvous,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._ledger = ledger
         self._store = store
-        self._rendezvous = rendezvous
+        self._rendezvous: dict[Group, Rendezvous] = {}
         self._clock = clock
 
     def trust(self, hospitals: Mapping[str, str]) -> None:
         """Read what hospitals of these public keys have signed."""
         self._store.trust(hospitals)
+
+    def let_go(self) -> None:
+        """Close every rendezvous."""
+        for rendezvous in self._rendezvous.values():
+            rendezvous.stop()
 
     def carry_out(self, effect: Effect) -> Event | None:
         """Do it and return what it gave, if that matters to the state machine.
@@ -68,14 +77,17 @@ class Hands:
         match effect:
             case Append(records):
                 self._ledger.append(records, self._clock())
-            case StartRendezvous(generation, members):
-                return self._start_rendezvous(generation, members)
-            case StopRendezvous():
-                self._rendezvous.stop()
+            case StartRendezvous():
+                return self._start_rendezvous(effect)
+            case StopRendezvous(group):
+                if group in self._rendezvous:
+                    self._rendezvous.pop(group).stop()
             case MakeCandidate(models, made_by_round):
                 return CandidateMade(self._candidate(models, made_by_round))
             case RepeatStep():
                 return self._repeat(effect)
+            case MakeLate():
+                return self._make_late(effect)
             case PutModels():
                 self._put_models(effect)
             case PutOutcome(outcome):
@@ -85,12 +97,14 @@ class Hands:
                 return self._seal(progress)
         return None
 
-    def _start_rendezvous(self, generation: int, members: tuple[str, ...]) -> Event:
+    def _start_rendezvous(self, effect: StartRendezvous) -> Event:
+        host = self._config.rendezvous_host
+        rendezvous = self._rendezvous.setdefault(effect.group, Rendezvous(host))
         try:
-            port = self._rendezvous.start(members)
+            port = rendezvous.start(effect.members)
         except RingError as fault:
-            return StepRefused(fault.message)
-        return RendezvousStarted(generation, members, port)
+            return StepRefused(fault.message, effect.group)
+        return RendezvousStarted(effect.generation, effect.members, port, effect.group)
 
     def _candidate(self, models: tuple[Stored, ...], made_by_round: int) -> Stored:
         if len(models) == 1:
@@ -101,13 +115,25 @@ class Hands:
         try:
             sums = self._store.sums(effect.spec, effect.result.sums_digest)
             base, state = self._store.base_of(effect.spec)
-            return StepRepeated(
-                repeat_step(effect.spec, sums, base, state, self._config.learning.bits)
-            )
+            late = self._store.late(effect.late) if effect.late else None
+            bits = self._config.learning.bits
+            repeated = repeat_step(effect.spec, sums, base, state, bits, late)
+            return StepRepeated(repeated, effect.group)
         except FileNotFoundError:
             return None
         except (ContractError, ConfigError) as fault:
-            return StepRefused(fault.message)
+            return StepRefused(fault.message, effect.group)
+
+    def _make_late(self, effect: MakeLate) -> Event:
+        rounds = tuple(each.spec.round_id for each in effect.contributions)
+        try:
+            late = late_sums(
+                (each, self._store.sums(each.spec, each.sums_digest))
+                for each in effect.contributions
+            )
+        except (ContractError, ConfigError, FileNotFoundError) as fault:
+            return LateRefused(rounds, str(fault)[:400])
+        return LateMade(self._store.put_late(late, effect.spec, rounds))
 
     def _put_models(self, effect: PutModels) -> None:
         spec, repeated = effect.spec, effect.repeated

@@ -22,12 +22,15 @@ class Heard:
         When it went offline; None while it is online.
     cold_since : float or None
         When its rank was lost or began to start; None while it is warm or in a ring.
+    ready_since : float or None
+        When it first said that it is ready in the round of its status.
     """
 
     status: HospitalStatus
     at: float
     away_since: float | None = None
     cold_since: float | None = None
+    ready_since: float | None = None
 
 
 Statuses = Mapping[str, Heard]
@@ -58,7 +61,10 @@ def heard(statuses: Statuses, status: HospitalStatus, now: float) -> dict[str, H
     before = statuses.get(status.hospital)
     away = _since(before.away_since if before else None, not status.online, now)
     cold = _since(before.cold_since if before else None, status.rank in ("lost", "starting"), now)
-    return {**statuses, status.hospital: Heard(status, now, away, cold)}
+    same_round = before is not None and before.status.round_id == status.round_id
+    ready = before.ready_since if before and same_round else None
+    ready = _since(ready, status.phase == "ready", now)
+    return {**statuses, status.hospital: Heard(status, now, away, cold, ready)}
 
 
 def heard_now(statuses: Statuses, now: float) -> dict[str, Heard]:
@@ -141,6 +147,12 @@ def round_counts(statuses: Statuses, round_id: int) -> dict[str, int]:
         "num_rejected": sum(status.num_rejected for status in said),
     }
     return {name: min(total, MAX_COUNT) for name, total in totals.items()}
+
+
+def lags(statuses: Statuses, members: Collection[str], opened_at: float) -> dict[str, float]:
+    """Seconds from a round's opening until each member was ready, as far as that was heard."""
+    since = {name: statuses[name].ready_since for name in members if name in statuses}
+    return {name: max(0.0, at - opened_at) for name, at in since.items() if at is not None}
 
 
 def _since(before: float | None, lacks: bool, now: float) -> float | None:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.messages import HospitalStatus, RankResult, ReleaseHeader, RoundOutcome, RoundSpec
+from common.messages import (
+    HospitalStatus,
+    LatePlan,
+    RankResult,
+    ReleaseHeader,
+    RoundOutcome,
+    RoundSpec,
+)
 from regional.commit import Repeated
+from regional.late import Contribution
 from regional.progress import Progress, Stored
-from regional.records import Record
+from regional.records import Group, Record
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class RendezvousStarted:
     generation: int
     members: tuple[str, ...]
     port: int
+    group: Group = ()
 
 
 @dataclass(frozen=True)
@@ -50,12 +59,29 @@ class StepRepeated:
     """The coordinator's own server step on the ring's sums."""
 
     repeated: Repeated
+    group: Group = ()
 
 
 @dataclass(frozen=True)
 class StepRefused:
     """The ring's sums cannot be used."""
 
+    reason: str
+    group: Group = ()
+
+
+@dataclass(frozen=True)
+class LateMade:
+    """The slow groups' sums lie in the mailbox, aged for the open round."""
+
+    late: LatePlan
+
+
+@dataclass(frozen=True)
+class LateRefused:
+    """The slow groups' sums of these rounds cannot be used."""
+
+    rounds: tuple[int, ...]
     reason: str
 
 
@@ -86,6 +112,8 @@ Event = (
     | RendezvousStarted
     | StepRepeated
     | StepRefused
+    | LateMade
+    | LateRefused
     | DayStored
     | ReleaseFound
 )
@@ -112,11 +140,14 @@ class StartRendezvous:
 
     generation: int
     members: tuple[str, ...]
+    group: Group = ()
 
 
 @dataclass(frozen=True)
 class StopRendezvous:
-    """Close the rendezvous, if one is open."""
+    """Close the group's rendezvous, if one is open."""
+
+    group: Group = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +156,16 @@ class RepeatStep:
 
     spec: RoundSpec
     result: RankResult
+    late: LatePlan | None = None
+    group: Group = ()
+
+
+@dataclass(frozen=True)
+class MakeLate:
+    """Put slow groups' sums into the mailbox, aged; answered by `LateMade` or `LateRefused`."""
+
+    spec: RoundSpec
+    contributions: tuple[Contribution, ...]
 
 
 @dataclass(frozen=True)
@@ -155,6 +196,7 @@ Effect = (
     | StartRendezvous
     | StopRendezvous
     | RepeatStep
+    | MakeLate
     | PutModels
     | PutOutcome
     | SealDay

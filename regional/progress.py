@@ -11,11 +11,14 @@ from typing import Literal, TypeVar
 from common.digest import EMPTY_DIGEST
 from common.messages import RoundOutcome, RoundSpec
 from regional.config import RoundsConfig
+from regional.pace import Pace, pace_of
 from regional.records import (
     CycleStarted,
     DayOpened,
     DaySealed,
     ExclusionLifted,
+    Group,
+    GroupsPlanned,
     HospitalAdmitted,
     HospitalDismissed,
     RankExcluded,
@@ -23,6 +26,7 @@ from regional.records import (
     ReleaseDecided,
     RingDied,
     RingPlanned,
+    RingSummed,
     RoundEnded,
     RoundOpened,
     Started,
@@ -30,6 +34,7 @@ from regional.records import (
 
 V = TypeVar("V")
 NUM_TIMED_RINGS = 8
+NUM_PACES = 24
 RING_PATIENCE = 10.0
 Work = Literal["train", "evaluate", "seal", "close_unsealed", "wait"]
 
@@ -40,6 +45,30 @@ class Stored:
 
     digest: str
     made_by_round: int
+
+
+@dataclass(frozen=True)
+class GroupProgress:
+    """A slow group's own round and ring.
+
+    Attributes
+    ----------
+    base_trained : int
+        The region's `num_trained` when the group's round was opened.
+    summed : RingSummed or None
+        The open round's sums, which wait to be counted.
+    outcome : RoundOutcome or None
+        Of the group's last ended round.
+    """
+
+    spec: RoundSpec | None = None
+    is_open: bool = False
+    base_trained: int = 0
+    ring: RingPlanned | None = None
+    min_generation: int = 1
+    ring_seconds: tuple[float, ...] = ()
+    summed: RingSummed | None = None
+    outcome: RoundOutcome | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +85,10 @@ class Progress:
         The last exclusion of each hospital, over or not.
     ring_seconds : tuple of float
         How long the last rings took from plan to commit.
+    groups : mapping of tuple of str to GroupProgress
+        Slow groups; hospitals in none of them take part in the rounds that `spec` tells.
+    paces : tuple of Pace
+        How long the members of the last rings took.
     num_trained : int
         Committed training rounds of the region, over all days and cycles.
     num_failed : int
@@ -102,6 +135,8 @@ class Progress:
     decision: ReleaseDecided | None = None
     undecided: Mapping[int, str] = field(default_factory=dict)
     in_service: ReleaseDecided | None = None
+    groups: Mapping[Group, GroupProgress] = field(default_factory=dict)
+    paces: tuple[Pace, ...] = ()
 
 
 def replay(records: Iterable[Record]) -> Progress:
@@ -111,6 +146,9 @@ def replay(records: Iterable[Record]) -> Progress:
 
 def after(progress: Progress, record: Record) -> Progress:
     """Progress after one more record."""
+    of_round = RoundOpened | RingPlanned | RingDied | RingSummed | RoundEnded
+    if isinstance(record, of_round) and record.group:
+        return _in_group(progress, record)
     match record:
         case Started(count=count):
             return replace(progress, num_starts=count)
@@ -137,6 +175,10 @@ def after(progress: Progress, record: Record) -> Progress:
             return replace(
                 progress, ring=None, min_generation=max(progress.min_generation, generation + 1)
             )
+        case GroupsPlanned():
+            return _regrouped(progress, record.groups)
+        case RingSummed():
+            return progress
         case RoundEnded():
             return _after_round(progress, record)
         case DaySealed(day=day, model_digest=digest):
@@ -195,8 +237,55 @@ def _after_cycle(progress: Progress, record: CycleStarted) -> Progress:
     )
 
 
+def _in_group(
+    progress: Progress, record: RoundOpened | RingPlanned | RingDied | RingSummed | RoundEnded
+) -> Progress:
+    own = progress.groups.get(record.group, GroupProgress())
+    match record:
+        case RoundOpened(spec=spec):
+            own = replace(own, spec=spec, is_open=True, summed=None)
+            own = replace(own, base_trained=progress.num_trained)
+            progress = replace(progress, last_round=spec.round_id)
+        case RingPlanned(plan=plan):
+            own = replace(own, ring=record)
+            last = max(progress.last_generation, plan.generation)
+            progress = replace(progress, last_generation=last)
+        case RingDied(generation=generation):
+            lowest = max(own.min_generation, generation + 1)
+            own = replace(own, ring=None, min_generation=lowest)
+        case RingSummed():
+            seconds = (*own.ring_seconds, record.ring_seconds)[-NUM_TIMED_RINGS:]
+            if own.ring is not None:
+                progress = _paced(
+                    progress, pace_of(own.ring.plan.members, record.lags, record.timings)
+                )
+            own = replace(own, summed=record, ring_seconds=seconds)
+        case RoundEnded(outcome=outcome):
+            own = replace(own, is_open=False, summed=None, outcome=outcome)
+    return replace(progress, groups={**progress.groups, record.group: own})
+
+
+def _regrouped(progress: Progress, groups: tuple[Group, ...]) -> Progress:
+    """Other groups: ranks that change theirs leave every ring there was."""
+    fresh = GroupProgress(min_generation=progress.last_generation + 1)
+    planned = {group: progress.groups.get(group, fresh) for group in groups}
+    before, since = ({n for g in each for n in g} for each in (progress.groups, planned))
+    progress = replace(progress, groups=planned)
+    if before == since:
+        return progress
+    return replace(progress, ring=None, min_generation=progress.last_generation + 1)
+
+
+def _paced(progress: Progress, pace: Pace) -> Progress:
+    return replace(progress, paces=(*progress.paces, pace)[-NUM_PACES:])
+
+
 def _after_round(progress: Progress, record: RoundEnded) -> Progress:
     outcome = record.outcome
+    if progress.ring is not None and outcome.purpose == "train" and record.lags:
+        progress = _paced(
+            progress, pace_of(progress.ring.plan.members, record.lags, record.timings)
+        )
     ended = replace(progress, outcome=outcome, is_open=False)
     if outcome.end != "committed":
         return replace(ended, num_failed=progress.num_failed + 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt
+from pydantic import Field, FiniteFloat, JsonValue, NonNegativeInt, PositiveInt
 
 from common.messages import (
     Contract,
@@ -20,12 +20,16 @@ from common.messages import (
     Shape,
     TensorName,
     Timestamp,
+    Timings,
 )
 from common.topics import Name
 
 MAX_COUNT = 1 << 53  # what `Count` holds
 Counts = dict[Digest, dict[TensorName, JsonValue]]
 """Evaluation of each model as nested lists of integers, by name."""
+Group = tuple[Name, ...]
+"""Hospitals of a slow group, in name order; empty for all that are in none."""
+Seconds = dict[Name, Annotated[FiniteFloat, Field(ge=0)]]
 
 
 class Started(Contract):
@@ -89,6 +93,7 @@ class RoundOpened(Contract):
 
     kind: Literal["round_opened"] = "round_opened"
     spec: RoundSpec
+    group: Group = ()
 
 
 class RingPlanned(Contract):
@@ -101,6 +106,7 @@ class RingPlanned(Contract):
     weights: dict[Name, Count]
     num_stored: dict[Name, Count]
     planned_at: Timestamp
+    group: Group = ()
 
 
 class RingDied(Contract):
@@ -109,12 +115,46 @@ class RingDied(Contract):
     kind: Literal["ring_died"] = "ring_died"
     generation: PositiveInt
     reason: str
+    group: Group = ()
+
+
+class GroupsPlanned(Contract):
+    """From now on these hospitals have rounds and rings of their own; all others are together.
+
+    `seconds` is what each hospital was measured to need for a round.
+    """
+
+    kind: Literal["groups_planned"] = "groups_planned"
+    groups: tuple[Group, ...]
+    reason: str = Field(max_length=500)
+    seconds: Seconds = Field(default_factory=dict)
+
+
+class RingSummed(Contract):
+    """A slow group's ring gave sums that the coordinator's own step agrees with.
+
+    They count in the next round that commits without the group.
+    """
+
+    kind: Literal["ring_summed"] = "ring_summed"
+    group: Group
+    round_id: PositiveInt
+    sums_digest: Digest
+    ring_seconds: float = 0.0
+    num_updates: Count
+    num_evaluated: Count
+    num_saturated: Count
+    evaluation: Counts = Field(default_factory=dict)
+    complete: bool = False
+    lags: Seconds = Field(default_factory=dict)
+    timings: dict[Name, Timings] = Field(default_factory=dict)
 
 
 class RoundEnded(Contract):
     """How a round ended; for a committed one this record is the commit.
 
-    `exponents` are those of the next round; None leaves them as they were.
+    `exponents` are those of the next round; None leaves them as they were.  `lags` are the seconds
+    from opening to ready of each member, `timings` those of its rank's work.
     """
 
     kind: Literal["round_ended"] = "round_ended"
@@ -129,6 +169,9 @@ class RoundEnded(Contract):
     evaluation: Counts = Field(default_factory=dict)
     exponents: dict[TensorName, int] | None = None
     next_bits: Literal[8, 16] = 16
+    group: Group = ()
+    lags: Seconds = Field(default_factory=dict)
+    timings: dict[Name, Timings] = Field(default_factory=dict)
 
 
 class DaySealed(Contract):
@@ -172,6 +215,8 @@ Record = Annotated[
     | RoundOpened
     | RingPlanned
     | RingDied
+    | GroupsPlanned
+    | RingSummed
     | RoundEnded
     | DaySealed
     | ReleaseDecided
@@ -185,6 +230,8 @@ def key_of(record: Record) -> int | None:
     match record:
         case Started(count=number) | CycleStarted(cycle=number) | RingDied(generation=number):
             return number
+        case RingSummed(round_id=number):
+            return number
         case DaySealed(day=number) | ReleaseDecided(day=number) | DayOpened(day=number):
             return number
         case RoundOpened(spec=spec):
@@ -193,5 +240,5 @@ def key_of(record: Record) -> int | None:
             return outcome.round_id
         case HospitalAdmitted() | HospitalDismissed() | RankExcluded() | ExclusionLifted():
             return None
-        case RingPlanned():
+        case RingPlanned() | GroupsPlanned():
             return None

@@ -9,7 +9,7 @@ from regional.commit import Repeated
 from regional.config import RegionConfig
 from regional.endings import abort_ring, bury_ring, end_round, living_ring, open_spec
 from regional.messages import Effect, PutModels, PutOutcome, RepeatStep, StopRendezvous
-from regional.outcomes import committed
+from regional.outcomes import committed, counted_rounds, with_counted
 from regional.records import RankExcluded, RingPlanned
 from regional.region import Forming, Idle, Region, Ringing, Step, record
 from regional.ring_plan import is_formed, results_of, who_differs, why_broken
@@ -25,7 +25,8 @@ def ring(region: Region, stage: Ringing, now: float, config: RegionConfig) -> St
         if odd:
             return _exclude(region, stage, odd, "digests differ", now, config)
         if not overdue:
-            return region, [RepeatStep(open_spec(region), next(iter(results.values())))]
+            result = next(iter(results.values()))
+            return region, [RepeatStep(open_spec(region), result, living.plan.late)]
     fault = why_broken(
         living, region.statuses, now, config.away_after_s, can_join=not stage.resumed
     )
@@ -37,7 +38,27 @@ def ring(region: Region, stage: Ringing, now: float, config: RegionConfig) -> St
 
 
 def commit(region: Region, repeated: Repeated, now: float, config: RegionConfig) -> Step:
-    """Commit on equal digests: the mailbox's files, then the ledger, then ``outcome.json``."""
+    """Commit on equal digests: the mailbox's files, then the ledger, then ``outcome.json``.
+
+    The rounds of slow groups whose sums are in the step are committed with it.
+    """
+    doubted = doubt(region, repeated, now, config)
+    if doubted is not None:
+        return doubted
+    living, spec = living_ring(region), open_spec(region)
+    ended = committed(region, living, spec, repeated, now, config)
+    counted = counted_rounds(region, ended, living.plan.late, now)
+    ended = with_counted(ended, counted)
+    region, append = record(region, ended, *counted)
+    effects: list[Effect] = [StopRendezvous(), PutModels(spec, repeated)]
+    effects += [append, *(PutOutcome(each.outcome) for each in (ended, *counted))]
+    closed = {each.group: Idle(now) for each in counted}
+    region = replace(region, groups={**region.groups, **closed})
+    return region.in_stage(Idle(now + config.rounds.round_pause_s)), effects
+
+
+def doubt(region: Region, repeated: Repeated, now: float, config: RegionConfig) -> Step | None:
+    """What follows when results are not the coordinator's own, or not of what was stated."""
     living, spec = living_ring(region), open_spec(region)
     differences = {
         member: difference
@@ -51,11 +72,7 @@ def commit(region: Region, repeated: Repeated, now: float, config: RegionConfig)
     if spec.purpose == "train" and repeated.weight != stated:
         reason = f"the sums weigh {repeated.weight}, the hospitals stated {stated}"
         return abort_ring(region, reason, now, config)
-    ended = committed(region, living, spec, repeated, now, config)
-    region, append = record(region, ended)
-    effects: list[Effect] = [StopRendezvous(), PutModels(spec, repeated)]
-    effects += [append, PutOutcome(ended.outcome)]
-    return region.in_stage(Idle(now + config.rounds.round_pause_s)), effects
+    return None
 
 
 def _exclude(

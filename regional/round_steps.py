@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
-from common.messages import RingPlan, RoundSpec
+from common.messages import LatePlan, RingPlan, RoundSpec
 from regional.config import RegionConfig
 from regional.endings import bury_ring, end_round, open_spec
+from regional.groups import contributions, is_awaiting_groups
 from regional.membership import (
     fit_hospitals,
     has_enough_devices,
@@ -14,7 +16,7 @@ from regional.membership import (
     is_past_hope,
     is_ready,
 )
-from regional.messages import RendezvousStarted, StartRendezvous
+from regional.messages import MakeLate, RendezvousStarted, StartRendezvous
 from regional.progress import is_excluded, ring_timeout_s
 from regional.records import RingPlanned, RoundOpened
 from regional.region import Collecting, Forming, Region, Ringing, Step, record
@@ -39,6 +41,8 @@ def collect(region: Region, stage: Collecting, now: float, config: RegionConfig)
     awaited = [name for name in allowed(region) if _is_awaited(region, name, now, config)]
     ready = [name for name in awaited if is_ready(region.statuses.get(name), spec.round_id)]
     fit = _fit(region, now, config)
+    if is_awaiting_groups(region.progress, spec, rounds):
+        return region, []
     if len(fit) >= rounds.quorum and len(ready) == len(awaited):
         return _to_forming(region, fit, now, config)
     closes_at = min(spec.closes_at, stage.not_before + spec.closes_at - spec.opened_at)
@@ -51,7 +55,12 @@ def collect(region: Region, stage: Collecting, now: float, config: RegionConfig)
 
 
 def form(region: Region, stage: Forming, now: float, config: RegionConfig) -> Step:
-    """Use the living ring again, or wait for warm ranks and ask for a rendezvous."""
+    """Use the living ring again, or wait for warm ranks and ask for a rendezvous.
+
+    Before that the sums of slow groups that wait to be counted are made ready.
+    """
+    if stage.late is None and (waiting := contributions(region.progress)):
+        return region, [MakeLate(open_spec(region), waiting)]
     living, rounds = region.progress.ring, config.rounds
     fit = _fit(region, now, config)
     expected = (stage.expected | set(fit)) & set(allowed(region))
@@ -74,7 +83,7 @@ def form(region: Region, stage: Forming, now: float, config: RegionConfig) -> St
 
 def plan(region: Region, event: RendezvousStarted, now: float, config: RegionConfig) -> Step:
     """Put the plan of a new generation out."""
-    attempt = region.stage.attempt if isinstance(region.stage, Forming) else 0
+    forming = region.stage if isinstance(region.stage, Forming) else None
     planned = RingPlan(
         round_id=open_spec(region).round_id,
         generation=event.generation,
@@ -84,15 +93,27 @@ def plan(region: Region, event: RendezvousStarted, now: float, config: RegionCon
         interface=config.interface,
         timeout_s=ring_timeout_s(region.progress, config.rounds),
         total_weight=_total_weight(region, event.members),
+        late=forming.late if forming else None,
     )
-    return _put_out(region, planned, attempt, now)
+    return _put_out(region, planned, forming.attempt if forming else 0, now)
+
+
+def take_late(region: Region, late: LatePlan) -> Step:
+    """Count these sums with the ring that is forming."""
+    stage = region.stage
+    return (
+        region.in_stage(replace(stage, late=late)) if isinstance(stage, Forming) else region
+    ), []
 
 
 def allowed(region: Region) -> tuple[str, ...]:
     """Hospitals that may take part in the open round, in name order."""
     progress, round_id = region.progress, open_spec(region).round_id
+    grouped = {name for group in progress.groups for name in group}
     return tuple(
-        name for name in sorted(progress.hospitals) if not is_excluded(progress, name, round_id)
+        name
+        for name in sorted(progress.hospitals)
+        if name not in grouped and not is_excluded(progress, name, round_id)
     )
 
 
@@ -111,6 +132,7 @@ def _use_again(
         "round_id": open_spec(region).round_id,
         "timeout_s": ring_timeout_s(region.progress, config.rounds),
         "total_weight": _total_weight(region, living.plan.members),
+        "late": stage.late,
     }
     return _put_out(region, living.plan.model_copy(update=changes), stage.attempt, now)
 

@@ -62,9 +62,8 @@ class Service:
         self._lock = hold(config.state_dir, "coordinator")
         self._ledger = Ledger(config.ledger_path)
         store = open_store(config)
-        self._rendezvous = Rendezvous(config.rendezvous_host)
-        self._rendezvous.check()
-        self._hands = Hands(config, self._ledger, store, self._rendezvous)
+        Rendezvous(config.rendezvous_host).check()
+        self._hands = Hands(config, self._ledger, store)
         self._releases = Releases(config, store)
         self._metrics = Metrics()
         self._health = HealthServer(
@@ -114,7 +113,7 @@ class Service:
                 self._turn()
         finally:
             self._link.stop()
-            self._rendezvous.stop()
+            self._hands.let_go()
             self._health.stop()
             self._ledger.close()
             os.close(self._lock)
@@ -147,9 +146,9 @@ class Service:
     def _tick(self) -> None:
         """Let time act until nothing changes, so that one step does not wait for the next turn."""
         for _ in range(MAX_STEPS_A_TURN):
-            before = self._region.stage
+            before = self._region.stage, self._region.groups
             self._advance(Tick())
-            if self._region.stage == before:
+            if (self._region.stage, self._region.groups) == before:
                 return
 
     def _mind_the_clock(self) -> None:

@@ -9,9 +9,18 @@ import numpy.typing as npt
 
 from common.digest import EMPTY_DIGEST, Tensors, tensors_digest
 from common.errors import ContractError
+from common.fold import Scaled, Sums
 from common.mailbox import Mailbox, message_path
-from common.messages import Contract, ModelHeader, RingSumHeader, RoundSpec, ServerStateHeader
-from common.wire import decode, encode
+from common.messages import (
+    Contract,
+    LateHeader,
+    LatePlan,
+    ModelHeader,
+    RingSumHeader,
+    RoundSpec,
+    ServerStateHeader,
+)
+from common.wire import decode, encode, with_prefix, without_prefix
 from regional.learning import location
 from regional.progress import Stored
 
@@ -88,14 +97,43 @@ class Store:
         _check_digest(path, tensors, digest)
         return tensors
 
+    def put_late(self, late: Scaled, spec: RoundSpec, rounds: tuple[int, ...]) -> LatePlan:
+        """Write what slow groups' rounds add to the round of `spec`; again is no fault."""
+        header = LateHeader(
+            region=self.region,
+            round_id=spec.round_id,
+            rounds=rounds,
+            weight=late.sums.weight,
+            exponents=dict(late.exponents),
+        )
+        tensors = with_prefix("update", late.sums.tensors)
+        digest = tensors_digest(tensors)
+        path = message_path(self.region, "ring", spec.round_id, f"late-{digest}.safetensors")
+        self.mailbox.put(path, encode(header, tensors))
+        return LatePlan(digest=digest, path=path, rounds=rounds)
+
+    def late(self, plan: LatePlan) -> Scaled:
+        """Read what `put_late` wrote.
+
+        Raises
+        ------
+        ContractError
+            When it is missing or not what its digest names.
+        """
+        header, tensors = self._read_own(plan.path, LateHeader, plan.digest)
+        return Scaled(Sums(without_prefix("update", tensors), header.weight), header.exponents)
+
     def _own(self, path: str, kind: type[H], digest: str) -> Arrays:
+        return self._read_own(path, kind, digest)[1]
+
+    def _read_own(self, path: str, kind: type[H], digest: str) -> tuple[H, Arrays]:
         try:
             data = self.mailbox.get(path, signer="region")
         except FileNotFoundError as fault:
             raise ContractError(f"{path} is missing from the mailbox") from fault
-        _, tensors = decode(data, kind, MAX_TENSOR_BYTES)
+        header, tensors = decode(data, kind, MAX_TENSOR_BYTES)
         _check_digest(path, tensors, digest)
-        return tensors
+        return header, tensors
 
 
 def _check_digest(path: str, tensors: Tensors, digest: str) -> None:

@@ -15,8 +15,11 @@ from common.messages import (
     Contract,
     DeviceStatus,
     EvaluationHeader,
+    GroupState,
     HospitalStatus,
     Invite,
+    LateHeader,
+    LatePlan,
     ModelHeader,
     RankFailure,
     RankResult,
@@ -47,6 +50,7 @@ PLAN = RingPlan(
     interface="lo",
     timeout_s=30,
     total_weight=9,
+    late=LatePlan(digest=OTHER, path=f"county/ring/1/late-{OTHER}.safetensors", rounds=(4,)),
 )
 OUTCOME = RoundOutcome(
     region="county",
@@ -67,7 +71,13 @@ JSON_MESSAGES: dict[str, Contract] = {
     "ring_plan": PLAN,
     "outcome": OUTCOME,
     "region_state": RegionState(
-        region="county", revision=7, phase="ring", spec=SPEC, plan=PLAN, min_generation=2
+        region="county",
+        revision=7,
+        phase="ring",
+        spec=SPEC,
+        plan=PLAN,
+        min_generation=2,
+        groups=(GroupState(hospitals=("coast",), phase="open", spec=SPEC, min_generation=3),),
     ),
     "hospital_status": HospitalStatus(
         region="county",
@@ -158,6 +168,12 @@ TENSOR_MESSAGES: dict[str, tuple[Contract, dict[str, np.ndarray]]] = {
             num_saturated=0,
         ),
         {"update/b": np.array([7, 8], np.int64), "counts": np.array([4, 4, 4, 0], np.int64)},
+    ),
+    "late_sums": (
+        LateHeader(
+            region="county", round_id=1, rounds=(4,), weight=362, exponents={"b": -12, "w": -12}
+        ),
+        {"update/b": np.array([905, 1086], np.int64), "update/w": np.array([[1, 2]], np.int64)},
     ),
     "sealed": (
         SealedHeader(

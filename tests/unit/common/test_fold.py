@@ -1,12 +1,25 @@
 """Sums of integers and the one server step, against plain numpy."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import ContractError, QuorumError
-from common.fold import Sums, check_bound, fold, mean_update, server_step, update_weight, zeros
+from common.fold import (
+    Scaled,
+    Sums,
+    check_bound,
+    combine,
+    fold,
+    late_factor,
+    mean_update,
+    server_step,
+    update_weight,
+    zeros,
+)
 from common.messages import ServerRule
 
 SHAPES = {"b": (3,), "w": (2, 3)}
@@ -90,3 +103,65 @@ def test_refuses_a_step_that_is_not_finite() -> None:
 def test_mean_is_sum_times_scale_over_weight() -> None:
     sums = Sums({"w": np.array([6, -3], np.int64)}, 3)
     assert mean_update(sums, {"w": -1})["w"].tolist() == [1.0, -0.5]
+
+
+def scaled(seed: int, weight: int, exponent: int, factor: int) -> Scaled:
+    return Scaled(
+        Sums(
+            {n: t.astype(np.int64) for n, t in integers(np.random.default_rng(seed)).items()},
+            weight,
+        ),
+        dict.fromkeys(SHAPES, exponent),
+        factor,
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 99), st.integers(0, 5000), st.integers(-20, -5), st.integers(0, 256)
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_combined_sums_are_exact_in_any_scales(parts: list[tuple[int, int, int, int]]) -> None:
+    made = [scaled(*part) for part in parts]
+    total = combine(made)
+    assert total.sums.weight == sum(part.factor * part.sums.weight for part in made)
+    for name in SHAPES:
+        exact = sum(
+            part.factor
+            * part.sums.tensors[name].astype(object)
+            * Fraction(2) ** part.exponents[name]
+            for part in made
+        )
+        stated = total.sums.tensors[name].astype(object) * Fraction(2) ** total.exponents[name]
+        assert (exact == stated).all()
+
+
+def test_fresh_and_late_of_one_scale_weigh_as_their_factors_say() -> None:
+    fresh, late = scaled(1, 3, -10, 256), scaled(2, 2, -10, late_factor(3))
+    mean = mean_update(combine([fresh, late]).sums, fresh.exponents)
+    for name in SHAPES:
+        expected = (256 * fresh.sums.tensors[name] + 128 * late.sums.tensors[name]) / (
+            256 * 3 + 128 * 2
+        )
+        np.testing.assert_allclose(mean[name], np.ldexp(expected, -10), rtol=1e-15)
+
+
+def test_combining_refuses_what_could_leave_62_bits() -> None:
+    with pytest.raises(ContractError, match="62 bits"):
+        combine([scaled(1, 1, 30, 1), scaled(2, 1, -30, 1)])
+
+
+def test_combining_refuses_sums_of_another_model() -> None:
+    other = Scaled(zeros({"w": (2, 3)}), {"w": -10, "b": -10})
+    with pytest.raises(ContractError, match="names differ"):
+        combine([scaled(1, 1, -10, 1), other])
+
+
+@pytest.mark.parametrize("age", [0, 1, 2, 7, 99, 10_000])
+def test_late_factor_is_the_floor_of_its_formula(age: int) -> None:
+    factor = late_factor(age)
+    assert factor**2 * (1 + age) <= 65536 < (factor + 1) ** 2 * (1 + age)

@@ -98,6 +98,18 @@ def test_committed_aggregate_counts_its_members_and_leaves_out_the_rest(
     assert ledger.delivered(make_spec())[0] == set()
 
 
+def test_round_of_another_group_says_nothing_of_our_updates(tmp_path: Path, ledger: Ledger) -> None:
+    store(ledger, "band-a", "band-b")
+    freeze(ledger, "band-a")
+    with ledger.transaction():
+        ledger.settle(make_outcome(2, group=("south",)), HOSPITAL, 3.0)
+    counted = {HOSPITAL: AGGREGATE.digest}
+    assert set(fates(tmp_path).values()) == {"waiting"}
+    with ledger.transaction():
+        ledger.settle(make_outcome(1, group=(HOSPITAL, "south"), aggregates=counted), HOSPITAL, 3.0)
+    assert fates(tmp_path) == {"band-a": "counted", "band-b": "left_out"}
+
+
 @pytest.mark.parametrize("aggregates", [{}, {HOSPITAL: "b" * 64}])
 def test_hospital_without_its_aggregate_in_the_round_is_left_out(
     tmp_path: Path, ledger: Ledger, aggregates: dict[str, str]

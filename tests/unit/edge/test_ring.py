@@ -3,11 +3,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common.digest import tensors_digest
 from common.mailbox import message_path
-from common.messages import RegionState
+from common.messages import LateHeader, LatePlan, RegionState
+from common.wire import encode, encode_json
 from edge.ledger import Ledger
 from edge.models import Models
 from edge.rank_process import Died, Said
@@ -135,6 +137,40 @@ def test_warm_rank_is_sent_once_into_a_planned_ring(table: Table) -> None:
 def test_plans_that_are_not_for_us_are_left_alone(table: Table, region: RegionState) -> None:
     table.step(region)
     assert table.rank.joins == []
+
+
+def put_late(table: Table, signed: bytes | None = None) -> LatePlan:
+    tensors = {"update/b": np.array([1, 2], np.int64)}
+    header = LateHeader(region=REGION, round_id=1, rounds=(7,), weight=181, exponents={"b": -9})
+    digest = tensors_digest(tensors)
+    path = message_path(REGION, "ring", 1, f"late-{digest}.safetensors")
+    table.coordinators.put(path, signed or encode(header, tensors))
+    return LatePlan(digest=digest, path=path, rounds=(7,))
+
+
+def test_late_sums_of_a_plan_are_fetched_before_the_rank_is_sent(table: Table) -> None:
+    late = put_late(table)
+    table.step(make_state("ring", plan=make_plan(late=late)))
+    (join,) = table.rank.joins
+    assert join.late is not None
+    assert Path(join.late).read_bytes() == table.coordinators.get(late.path, signer="region")
+
+
+@pytest.mark.parametrize("wrong", [b"", b"no tensors", encode_json(make_plan())])
+def test_rank_is_not_sent_without_the_late_sums_of_its_plan(table: Table, wrong: bytes) -> None:
+    late = put_late(table, wrong or b"0")
+    table.step(make_state("ring", plan=make_plan(late=late)))
+    assert table.rank.joins == []
+    assert table.seat.error.startswith("late sums of round 1: ")
+
+
+def test_missing_late_sums_are_said_and_tried_again(table: Table) -> None:
+    late = LatePlan(digest="7" * 64, path="county/ring/1/late.safetensors", rounds=(7,))
+    table.step(make_state("ring", plan=make_plan(late=late)))
+    assert table.rank.joins == []
+    assert "late sums" in table.seat.error
+    table.step(make_state("ring", plan=make_plan(generation=2)))
+    assert (len(table.rank.joins), table.seat.error) == (1, "")
 
 
 def test_first_member_puts_the_sums_into_the_mailbox_before_it_tells(table: Table) -> None:

@@ -34,7 +34,6 @@ from regional.outcomes import committed
 from regional.progress import Progress, after
 from regional.records import RingPlanned, RoundOpened
 from regional.region import restore
-from regional.rendezvous import Rendezvous
 
 COUNTS = {"num_updates": 1, "num_evaluations": 1, "num_saturated": 0}
 
@@ -56,7 +55,7 @@ class World:
         self.ledger = Ledger(self.config.ledger_path)
         self.store = open_store(self.config)
         self.progress = start(self.config, self.ledger, self.store, now=1.0)
-        self.hands = Hands(self.config, self.ledger, self.store, Rendezvous("127.0.0.1"))
+        self.hands = Hands(self.config, self.ledger, self.store)
         self.theirs = Mailbox(str(folder / "mailbox"), self.east, Keyring({}))
 
     def open(self) -> RoundSpec:

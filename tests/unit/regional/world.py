@@ -6,7 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.messages import HospitalStatus, RankFailure, RegionState, ReleaseHeader
+from common.messages import (
+    HospitalStatus,
+    LatePlan,
+    RankFailure,
+    RegionState,
+    ReleaseHeader,
+    RingPlan,
+)
 from regional.config import RegionConfig
 from regional.coordinator import step
 from regional.membership import heard_now
@@ -16,7 +23,10 @@ from regional.messages import (
     DayStored,
     Effect,
     Event,
+    LateMade,
+    LateRefused,
     MakeCandidate,
+    MakeLate,
     ReleaseFound,
     RendezvousStarted,
     RepeatStep,
@@ -58,6 +68,10 @@ class World:
     cold: set[str] = field(default_factory=set)
     failing: set[str] = field(default_factory=set)
     status: dict[str, HospitalStatus] = field(default_factory=dict)
+    lag_s: dict[str, float] = field(default_factory=dict)
+    link_s: dict[str, float] = field(default_factory=dict)
+    late_fault: str = ""
+    heard_plans: dict[tuple[int, int], float] = field(default_factory=dict)
     crash_at: int = -1
     repeat: Callable[[RepeatStep], Event | None] | None = None
 
@@ -108,12 +122,21 @@ class World:
         match effect:
             case Append(records):
                 self.ledger.extend(records)
-            case StartRendezvous(generation, members):
-                return RendezvousStarted(generation, members, 4000 + generation)
+            case StartRendezvous(generation, members, group):
+                return RendezvousStarted(generation, members, 4000 + generation, group)
             case MakeCandidate(models):
                 return CandidateMade(models[-1])
             case RepeatStep():
-                return self.repeat(effect) if self.repeat else StepRepeated(repeated(effect))
+                if self.repeat:
+                    return self.repeat(effect)
+                return StepRepeated(repeated(effect), effect.group)
+            case MakeLate(spec, contributions):
+                rounds = tuple(each.spec.round_id for each in contributions)
+                if self.late_fault:
+                    return LateRefused(rounds, self.late_fault)
+                name = digest(5000 + spec.round_id)
+                path = f"county/ring/{spec.round_id}/late-{name}.safetensors"
+                return LateMade(LatePlan(digest=name, path=path, rounds=rounds))
             case SealDay(progress):
                 return DayStored(progress.model.digest)
         return None
@@ -128,7 +151,7 @@ class World:
 
     def obey(self, name: str) -> None:
         """Do what an edge node does about the region's state."""
-        state, own = self.state, self.status.get(name)
+        state, own = self.state.seen_by(name), self.status.get(name)
         if own is None or not own.online:
             self.say(name, online=True)
         elif own.rank == "joined" and own.generation < state.min_generation:
@@ -136,13 +159,30 @@ class World:
         elif own.min_generation < state.min_generation:
             self.say(name, min_generation=state.min_generation)
         elif state.phase == "open" and state.spec and own.round_id != state.spec.round_id:
-            self.say(name, **ready(name, state.spec))
+            if self.now >= state.spec.opened_at + self.lag_s.get(name, 0.0):
+                self.say(name, **ready(name, state.spec))
         elif state.phase == "ring" and state.plan and state.spec and name in state.plan.members:
             result = make_result(state.spec, state.plan, odd=name in self.odd)
             if name in self.failing:
                 self.fail(name, result.generation)
-            elif own.result != result:
-                self.say(name, rank="joined", generation=result.generation, result=result)
+            elif own.result != result and self.is_summed(state.plan):
+                self.say(
+                    name,
+                    rank="joined",
+                    generation=result.generation,
+                    result=result,
+                    timings={"read_s": 0.1, "send_busy_s": self.send_busy_s(name, state.plan)},
+                )
+
+    def is_summed(self, plan: RingPlan) -> bool:
+        """Whether the ring is done: it takes as long as its slowest link."""
+        since = self.heard_plans.setdefault((plan.generation, plan.round_id), self.now)
+        return self.now >= since + max(self.link_s.get(name, 0.0) for name in plan.members)
+
+    def send_busy_s(self, name: str, plan: RingPlan) -> float:
+        """How long the connection to the next in the ring was busy: as the slower end is."""
+        following = plan.members[(plan.members.index(name) + 1) % len(plan.members)]
+        return max(self.link_s.get(end, 0.0) for end in (name, following))
 
     def fail(self, name: str, generation: int) -> None:
         """Lose the rank in a ring; the next is warm with another process id."""

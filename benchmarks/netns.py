@@ -56,12 +56,15 @@ class Lan:
 
     def shape(self, mbit: int) -> None:
         """Give every link that speed, both ways."""
-        rule = (
-            f"root tbf rate {mbit}mbit burst {BURST_BYTES} limit {QUEUE_BYTES + BURST_BYTES}"
-        ).split()
-        for number, site in enumerate(self.sites):
-            _tc(site.namespace, "qdisc", "replace", "dev", INTERFACE, *rule)
-            _tc(self.hub.namespace, "qdisc", "replace", "dev", _port(number), *rule)
+        for number in range(len(self.sites)):
+            self.shape_site(number, mbit * 1000, BURST_BYTES)
+
+    def shape_site(self, number: int, kbit: int, burst_bytes: int) -> None:
+        """Give one site's link a speed, both ways; `burst_bytes` of it pass at once."""
+        limit = f"limit {QUEUE_BYTES + burst_bytes}"
+        rule = f"root tbf rate {kbit}kbit burst {burst_bytes} {limit}".split()
+        _tc(self.sites[number].namespace, "qdisc", "replace", "dev", INTERFACE, *rule)
+        _tc(self.hub.namespace, "qdisc", "replace", "dev", _port(number), *rule)
 
 
 def require_root() -> None:

@@ -88,10 +88,10 @@ def _compute(join: Join, joined: World) -> Computed:
     width = ring_sum.width_of(spec, join.plan)
     vector = ring_sum.flatten(tensors, shapes, spec, width)
     watch.lap("pack_s")
-    busy_before = ring_links.busy_s()
+    before = ring_links.connections()
     joined.sum(vector)
     watch.lap("allreduce_s")
-    watch.laps["send_busy_s"] = round(max(0.0, ring_links.busy_s() - busy_before), 6)
+    watch.note("send_s", ring_links.held_up_s(before, ring_links.connections()))
     sums = ring_sum.unflatten(vector, shapes, width)
     watch.lap("unpack_s")
     result = ring_sum.finish(spec, join.plan, base, state, sums, late)
@@ -110,8 +110,12 @@ class _Stopwatch:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self.laps[name] = round(now - self._since, 6)
+        self.note(name, now - self._since)
         self._since = now
+
+    def note(self, name: str, seconds: float | None) -> None:
+        if seconds is not None:
+            self.laps[name] = round(seconds, 6)
 
 
 def _late(plan: RingPlan, path: str | None) -> Scaled | None:

@@ -192,13 +192,14 @@ def not_committed(
 
 
 def _commit_reason(progress: Progress, round_id: int, members: tuple[str, ...]) -> str:
-    grouped = {name for group in progress.groups for name in group}
-    missing = sorted(set(progress.hospitals) - set(members) - grouped)
+    missing = sorted(set(progress.hospitals) - set(members))
     named = [_why_missing(progress, name, round_id) for name in missing]
     return f"without {', '.join(named)}"[:500] if named else "all hospitals took part"
 
 
 def _why_missing(progress: Progress, name: str, round_id: int) -> str:
+    if any(name in group for group in progress.groups):
+        return f"{name} (slow: in rounds of its own)"
     if not is_excluded(progress, name, round_id):
         return name
     exclusion = progress.excluded[name]

@@ -1,13 +1,14 @@
 """How long each hospital takes for a round, and who is slow: pure functions of measurements.
 
 A hospital's own seconds are those until it is ready and those of its rank's work.  Its link shows
-only in how long connections between neighbours in a ring were busy: a connection is as slow as the
-sender's way out or the receiver's way in, so what one neighbour did faster excuses the other.
+in how long it took to send to both its neighbours in a ring.  Between two hospitals with slow links
+a quick one looks as slow as they do, so where both neighbours are slow nothing is known: once the
+others have rounds of their own, it is seen beside quick ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -16,12 +17,13 @@ from common.messages import Timings
 NUM_RECENT = 3
 MIN_OBSERVED = 2
 STAY_SLOW = 0.7  # of both limits, for who is in a slow group already
-NOT_OWN = frozenset({"allreduce_s", "send_busy_s"})
+SEND = "send_s"
+NOT_OWN = frozenset({"allreduce_s", SEND})
 
 
 @dataclass(frozen=True)
 class Pace:
-    """One ring: what its members, in rank order, needed themselves and to send to the next."""
+    """One ring: what its members, in rank order, needed themselves and to send to neighbours."""
 
     members: tuple[str, ...]
     own_s: Mapping[str, float]
@@ -45,7 +47,7 @@ def pace_of(
         for name in members
         if name in lags and name in timings
     }
-    send = {name: timings[name].get("send_busy_s", 0.0) for name in members if name in timings}
+    send = {n: timings[n][SEND] for n in members if n in timings and SEND in timings[n]}
     return Pace(members, own, send)
 
 
@@ -55,38 +57,28 @@ def round_seconds(paces: Sequence[Pace], gain_s: float) -> dict[str, float]:
     Parameters
     ----------
     gain_s : float
-        Connections that were busy for less are nobody's fault.
+        Links that held a ring up for less are quick.
     """
-    own: dict[str, list[float]] = {}
+    own, links = _Observed(), _Observed()
     for pace in paces:
-        for name, seconds in pace.own_s.items():
-            own.setdefault(name, []).append(seconds)
-    links = link_seconds(paces, gain_s)
+        own.add(pace.own_s.items())
+        links.add(link_seconds(pace, gain_s))
     return {
-        name: median(seen[-NUM_RECENT:]) + links.get(name, 0.0)
-        for name, seen in sorted(own.items())
-        if len(seen) >= MIN_OBSERVED
+        name: seconds + links.recent(name)
+        for name, seconds in own.medians()
+        if own.count(name) >= MIN_OBSERVED
     }
 
 
-def link_seconds(paces: Sequence[Pace], limit_s: float) -> dict[str, float]:
-    """Seconds by which each hospital's link holds a ring up, for those to blame for any.
-
-    Connections that were busy for more than `limit_s` are explained by as few hospitals as will
-    do: again and again the one that most of them share, of two the sender.
-    """
-    edges = {edge: median(seen[-NUM_RECENT:]) for edge, seen in _edges(paces).items()}
-    out = _best(edges, 0)
-    into = _best(edges, 1)
-    heavy = {edge for edge, seconds in edges.items() if seconds > limit_s}
-    blamed: dict[str, float] = {}
-    while suspects := _suspects(heavy, edges, out, into, limit_s):
-        worst = max(
-            suspects, key=lambda name: (len(suspects[name]), out.get(name, 0.0) > limit_s, name)
-        )
-        blamed[worst] = max(edges[edge] for edge in suspects[worst])
-        heavy -= set(suspects[worst])
-    return blamed
+def link_seconds(pace: Pace, limit_s: float) -> Iterator[tuple[str, float]]:
+    """By how much each member's link held the ring up, for members of which that is known."""
+    heavy = {name for name, seconds in pace.send_s.items() if seconds > limit_s}
+    size = len(pace.members)
+    for number, name in enumerate(pace.members):
+        beside = {pace.members[number - 1], pace.members[(number + 1) % size]}
+        if name not in pace.send_s or (name in heavy and beside <= heavy):
+            continue
+        yield name, pace.send_s[name] if name in heavy else 0.0
 
 
 def slow_groups(
@@ -119,38 +111,22 @@ def _is_slow(seconds: float, middle: float, limits: Limits, already: bool) -> bo
     return seconds > ease * limits.factor * middle and seconds > middle + ease * limits.gain_s
 
 
-def _edges(paces: Iterable[Pace]) -> dict[tuple[str, str], list[float]]:
-    seen: dict[tuple[str, str], list[float]] = {}
-    for pace in paces:
-        if len(pace.members) < 2:
-            continue
-        following = (*pace.members[1:], pace.members[0])
-        for sender, receiver in zip(pace.members, following, strict=True):
-            if sender in pace.send_s:
-                seen.setdefault((sender, receiver), []).append(pace.send_s[sender])
-    return seen
+class _Observed:
+    """Measurements by hospital, oldest first."""
 
+    def __init__(self) -> None:
+        self._seen: dict[str, list[float]] = {}
 
-def _best(edges: Mapping[tuple[str, str], float], end: int) -> dict[str, float]:
-    """The quickest connection of each hospital, as sender (0) or receiver (1)."""
-    best: dict[str, float] = {}
-    for edge, seconds in edges.items():
-        best[edge[end]] = min(seconds, best.get(edge[end], seconds))
-    return best
+    def add(self, measured: Collection[tuple[str, float]] | Iterator[tuple[str, float]]) -> None:
+        for name, seconds in measured:
+            self._seen.setdefault(name, []).append(seconds)
 
+    def count(self, name: str) -> int:
+        return len(self._seen.get(name, ()))
 
-def _suspects(
-    heavy: Collection[tuple[str, str]],
-    edges: Mapping[tuple[str, str], float],
-    out: Mapping[str, float],
-    into: Mapping[str, float],
-    limit_s: float,
-) -> dict[str, list[tuple[str, str]]]:
-    suspects: dict[str, list[tuple[str, str]]] = {}
-    for edge in sorted(heavy, key=lambda e: (edges[e], e)):
-        sender, receiver = edge
-        if out[sender] > limit_s:
-            suspects.setdefault(sender, []).append(edge)
-        if into[receiver] > limit_s:
-            suspects.setdefault(receiver, []).append(edge)
-    return suspects
+    def recent(self, name: str) -> float:
+        """Median of the last ones, 0 when there is none."""
+        return median(self._seen.get(name, [0.0])[-NUM_RECENT:])
+
+    def medians(self) -> Iterator[tuple[str, float]]:
+        return ((name, self.recent(name)) for name in sorted(self._seen))

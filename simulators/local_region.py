@@ -35,10 +35,14 @@ class RegionPlan:
         Wristbands and their wearers, by hospital.
     data : Path or None
         Root of the ECG; ``None`` for wherever the processes find it.
-    learning, rounds : mapping
-        Laid over the coordinator's tables of these names.
     broker_url : str or None
         A broker that runs already; ``None`` starts the embedded one of `broker_kind`.
+    learning, rounds, groups : mapping
+        Laid over the coordinator's tables of these names.
+    coordinator : mapping
+        Laid over the coordinator's other keys.
+    before : mapping of str to sequence of str
+        What comes before a process's own command, by process: ``ip netns exec``, a tracer.
     """
 
     root: Path
@@ -51,6 +55,9 @@ class RegionPlan:
     workers: int = 2
     learning: Mapping[str, Any] = field(default_factory=dict)
     rounds: Mapping[str, Any] = field(default_factory=dict)
+    groups: Mapping[str, Any] = field(default_factory=dict)
+    coordinator: Mapping[str, Any] = field(default_factory=dict)
+    before: Mapping[str, Sequence[str]] = field(default_factory=dict)
     seal: Mapping[str, Any] = field(default_factory=dict)
     gate: Mapping[str, Any] = field(default_factory=dict)
     broker_kind: str = "auto"
@@ -213,12 +220,14 @@ class LocalRegion:
             "health_listen": self.health_urls["region"].removeprefix("http://"),
             "heartbeat_s": plan.heartbeat_s,
             "log_level": plan.log_level,
+            **plan.coordinator,
             "hospitals": {
                 hospital: {"key": str(self.state_dir(edge_name(hospital)) / "signing.pub")}
                 for hospital in plan.roster
             },
             "learning": {"seed": plan.seed, **plan.learning},
             "rounds": dict(plan.rounds),
+            "groups": dict(plan.groups),
             "seal": {"data_source": plan.data_source, **plan.seal},
         }
 
@@ -253,7 +262,7 @@ class LocalRegion:
         }
 
     def _run(self, name: str, module: str, *arguments: str, output: Path | None = None) -> Managed:
-        command = python_module(module, *arguments)
+        command = [*self.plan.before.get(name, ()), *python_module(module, *arguments)]
         return self.supervisor.start(name, command, one_thread(), output)
 
     def _write(self, name: str, values: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -171,7 +171,7 @@ class World:
                     rank="joined",
                     generation=result.generation,
                     result=result,
-                    timings={"read_s": 0.1, "send_busy_s": self.send_busy_s(name, state.plan)},
+                    timings={"read_s": 0.1, "send_s": self.send_s(name, state.plan)},
                 )
 
     def is_summed(self, plan: RingPlan) -> bool:
@@ -179,10 +179,9 @@ class World:
         since = self.heard_plans.setdefault((plan.generation, plan.round_id), self.now)
         return self.now >= since + max(self.link_s.get(name, 0.0) for name in plan.members)
 
-    def send_busy_s(self, name: str, plan: RingPlan) -> float:
-        """How long the connection to the next in the ring was busy: as the slower end is."""
-        following = plan.members[(plan.members.index(name) + 1) % len(plan.members)]
-        return max(self.link_s.get(end, 0.0) for end in (name, following))
+    def send_s(self, name: str, plan: RingPlan) -> float:
+        """How long it took to send to the neighbour that was quicker to send to."""
+        return quicker_neighbour_s(name, plan.members, self.link_s)
 
     def fail(self, name: str, generation: int) -> None:
         """Lose the rank in a ring; the next is warm with another process id."""
@@ -224,6 +223,13 @@ class World:
 
     def kinds(self) -> list[str]:
         return [type(effect).__name__ for effect in self.done]
+
+
+def quicker_neighbour_s(name: str, members: tuple[str, ...], link_s: Mapping[str, float]) -> float:
+    """Connections are as slow as their slower end."""
+    place = members.index(name)
+    beside = (members[place - 1], members[(place + 1) % len(members)])
+    return min(max(link_s.get(name, 0.0), link_s.get(other, 0.0)) for other in beside)
 
 
 def finished(world: World) -> bool:

@@ -31,7 +31,7 @@ class Sent:
 
 
 def connections() -> dict[int, Sent]:
-    """This process's TCP connections by inode; none where the kernel does not tell."""
+    """TCP connections of the process by inode; none where the kernel does not tell."""
     seen = (_connection(int(path.name)) for path in Path("/proc/self/fd").iterdir())
     return dict(each for each in seen if each is not None)
 

@@ -20,6 +20,8 @@ from edge.rounds import Frozen
 from edge.schema import SCHEMA, SCHEMA_VERSION
 
 FILE_NAME = "ledger.sqlite"
+# SQLite's own 2000 KiB fill within some 400 rounds; the system keeps the file's pages anyway.
+CACHE_KIB = 256
 _FATE_OF_MEMBERS = """
     INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting
     WHERE base_digest = ?
@@ -68,6 +70,7 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute(f"PRAGMA cache_size = {-CACHE_KIB}")
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version not in (0, SCHEMA_VERSION):
                 raise ConfigError(f"{path} has version {version}, this program {SCHEMA_VERSION}")

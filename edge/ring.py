@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -17,6 +18,7 @@ from edge.rank_process import Died, RankState, Said
 from edge.rank_protocol import Computed, Failed, Join, Lost
 from edge.rounds import Frozen, Round
 
+SUMS = "sums"
 Action = Literal["respawn", "join", "fail", "wait"]
 
 log = structlog.get_logger()
@@ -121,6 +123,7 @@ class Seat:
             self.result = self.failure = None
             self.timings = {}
             self.error = ""
+            self._sweep()
         action = self._decide(region, plan)
         if action == "respawn":
             log.info("rank_respawned", generation=self.rank.generation)
@@ -178,7 +181,7 @@ class Seat:
                 base=str(self._models.path(spec.base_digest)),
                 state=str(state) if state else None,
                 late=str(late) if late else None,
-                out=str(self._folder / f"sums-{plan.round_id:06d}-{plan.generation}.safetensors"),
+                out=str(self._folder / SUMS / f"{plan.round_id:06d}-{plan.generation}.safetensors"),
             )
         )
         log.info("rank_joins", round_id=plan.round_id, generation=plan.generation)
@@ -208,6 +211,12 @@ class Seat:
         self._computed, self.error = None, ""
         self.result, self.timings = done.result(), done.timings
         Path(done.path).unlink(missing_ok=True)  # what counts of it lies in the mailbox
+
+    def _sweep(self) -> None:
+        """Delete the sums of earlier rings, whole or in part, whose ranks died before they told."""
+        for path in (self._folder / SUMS).glob("*"):
+            with suppress(OSError):  # it stays until the next plan
+                path.unlink()
 
     def _put_sums(self, done: Computed) -> None:
         path = message_path(self._region, "ring", done.round_id, f"{done.sums_digest}.safetensors")

@@ -63,8 +63,8 @@ ROUND_COLUMNS = (
 def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
     """Coordinate the region until SIGTERM or Ctrl-C.
 
-    /healthz, /metrics, /status, /rounds and /seals answer at health_listen;
-    logs go to stderr.
+    /healthz, /metrics, /status, /rounds and /seals (the last 200 of each) answer at
+    health_listen; logs go to stderr.
     """
     settings = load(RegionConfig, config, overrides)
     set_up(settings.log_level, settings.log_format, tier="regional", region=settings.region)

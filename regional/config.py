@@ -18,6 +18,7 @@ NonNegative = Annotated[FiniteFloat, Field(ge=0)]
 Seconds = Annotated[FiniteFloat, Field(gt=0, le=7 * 24 * 3600)]
 NumRounds = Annotated[int, Field(ge=1, le=10_000)]
 PRODUCTION_QUORUM = 3
+MAX_MEAN_OF = 64
 PRODUCTION_MIN_DEVICES = 5
 
 
@@ -131,7 +132,7 @@ class LearningConfig(_Table):
 class SealConfig(_Table):
     """The daily seal: the mean of the last `mean_of` committed models of the cycle."""
 
-    mean_of: Annotated[int, Field(ge=1, le=64)] = 1
+    mean_of: Annotated[int, Field(ge=1, le=MAX_MEAN_OF)] = 1
     wait_for_release_s: NonNegative = 0.0
     data_source: str = Field(default="unstated", max_length=200)
 

@@ -41,7 +41,7 @@ def start(config: RegionConfig, ledger: Ledger, store: Store, now: float) -> Pro
 
 
 def _start(config: RegionConfig, ledger: Ledger, store: Store, now: float) -> Progress:
-    progress = replay(ledger.records())
+    progress = replay(ledger.each())
     _check_belongs(config, progress, store)
     started = Started(count=progress.num_starts + 1)
     ledger.append([started], now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Lock
@@ -16,6 +16,8 @@ from regional.records import Record, key_of
 
 _RECORD: TypeAdapter[Record] = TypeAdapter(Record)
 SCHEMA_VERSION = 2
+ROWS_AT_A_TIME = 256
+CACHE_KIB = 256  # the whole is read once, at a start
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -48,6 +50,7 @@ class Ledger:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(f"PRAGMA cache_size = {-CACHE_KIB}")
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version not in (0, SCHEMA_VERSION):
                 raise ConfigError(f"{path} has version {version}, this program {SCHEMA_VERSION}")
@@ -78,9 +81,20 @@ class Ledger:
 
     def records(self) -> list[Record]:
         """All records, oldest first."""
+        return list(self.each())
+
+    def each(self) -> Iterator[Record]:
+        """All records, oldest first, with few of them in memory at a time."""
+        last = 0
+        while rows := self._rows_after(last):
+            for _, body in rows:
+                yield _RECORD.validate_json(body)
+            last = rows[-1][0]
+
+    def _rows_after(self, seq: int) -> list[tuple[int, str]]:
+        query = "SELECT seq, body FROM records WHERE seq > ? ORDER BY seq LIMIT ?"
         with self._lock:
-            rows = self._db.execute("SELECT body FROM records ORDER BY seq").fetchall()
-        return [_RECORD.validate_json(body) for (body,) in rows]
+            return self._db.execute(query, (seq, ROWS_AT_A_TIME)).fetchall()
 
     def written_by_others(self) -> bool:
         """Whether another process, such as an operator's command, has written since last asked."""

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from common.digest import EMPTY_DIGEST
 from common.messages import RoundOutcome, RoundSpec
-from regional.config import RoundsConfig
+from regional.config import MAX_MEAN_OF, RoundsConfig
 from regional.pace import Pace, pace_of
 from regional.records import (
     CycleStarted,
@@ -72,6 +72,15 @@ class GroupProgress:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What a day's seal needs of a committed training round; `hospitals` is the updates of each."""
+
+    round_id: int
+    num_updates: int
+    hospitals: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Progress:
     """Everything that must survive a restart.
 
@@ -93,10 +102,10 @@ class Progress:
         Committed training rounds of the region, over all days and cycles.
     num_failed : int
         Rounds in a row that were skipped or aborted.
-    trained : tuple of RoundEnded
+    trained : tuple of Trained
         This day's committed training rounds.
     cycle_models : tuple of Stored
-        Models committed in this cycle, oldest first.
+        The last models committed in this cycle, oldest first: as many as a seal may average.
     evaluated : RoundEnded or None
         This day's committed evaluation round.
     ring : RingPlanned or None
@@ -126,7 +135,7 @@ class Progress:
     spec: RoundSpec | None = None
     is_open: bool = False
     outcome: RoundOutcome | None = None
-    trained: tuple[RoundEnded, ...] = ()
+    trained: tuple[Trained, ...] = ()
     cycle_models: tuple[Stored, ...] = ()
     evaluated: RoundEnded | None = None
     last_training: RoundSpec | None = None
@@ -301,10 +310,14 @@ def _after_round(progress: Progress, record: RoundEnded) -> Progress:
         exponents=record.exponents or progress.exponents,
         bits=record.next_bits,
         num_trained=progress.num_trained + 1,
-        trained=(*progress.trained, record),
-        cycle_models=(*progress.cycle_models, model),
+        trained=(*progress.trained, _trained(record)),
+        cycle_models=(*progress.cycle_models, model)[-MAX_MEAN_OF:],
         last_training=progress.spec,
     )
+
+
+def _trained(record: RoundEnded) -> Trained:
+    return Trained(record.outcome.round_id, record.num_updates, record.hospitals)
 
 
 def _after_decision(progress: Progress, record: ReleaseDecided) -> Progress:

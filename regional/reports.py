@@ -61,13 +61,15 @@ def progress_report(progress: Progress, records: Iterable[Record] = ()) -> dict[
     }
 
 
-def status_report(region: Region, config: RegionConfig, now: float) -> dict[str, Any]:
+def status_report(
+    region: Region, config: RegionConfig, now: float, records: Iterable[Record] = ()
+) -> dict[str, Any]:
     """How a running coordinator stands, with each hospital's last status and its age."""
     progress = region.progress
     return {
         "region": config.region,
         "phase": phase_of(region, config),
-        **progress_report(progress),
+        **progress_report(progress, records),
         "hospitals": {name: _hospital(region, name, now) for name in sorted(progress.hospitals)},
     }
 

@@ -74,9 +74,9 @@ def sealed_message(
         in_service_digest=serving.model_digest if serving else None,
         in_service_release=serving.release if serving else None,
         mean_of=tuple(stored.digest for stored in mean_of),
-        rounds=tuple(ended.outcome.round_id for ended in progress.trained),
+        rounds=tuple(trained.round_id for trained in progress.trained),
         hospitals=_updates_by_hospital(progress),
-        num_updates=sum(ended.num_updates for ended in progress.trained),
+        num_updates=sum(trained.num_updates for trained in progress.trained),
         num_evaluated_devices=progress.evaluated.num_evaluated if progress.evaluated else 0,
         server=training.server,
         local=training.local,
@@ -98,8 +98,8 @@ def _tensors(progress: Progress, model: Tensors, digest: str) -> dict[str, npt.N
 
 
 def _updates_by_hospital(progress: Progress) -> dict[str, int]:
-    names = sorted({name for ended in progress.trained for name in ended.hospitals})
-    return {name: sum(ended.hospitals.get(name, 0) for ended in progress.trained) for name in names}
+    names = sorted({name for trained in progress.trained for name in trained.hospitals})
+    return {name: sum(t.hospitals.get(name, 0) for t in progress.trained) for name in names}
 
 
 def _evaluation(progress: Progress, digest: str) -> dict[str, npt.NDArray[np.int64]]:

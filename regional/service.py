@@ -26,6 +26,7 @@ from regional.config import RegionConfig
 from regional.coordinator import step
 from regional.first_start import open_store, start
 from regional.hands import Hands
+from regional.history import History
 from regional.ledger import Ledger
 from regional.membership import heard_now, parse_status
 from regional.messages import Append, Event, RosterChanged, StatusHeard, Tick
@@ -87,7 +88,7 @@ class Service:
         self._said_at = 0.0
         self._num_changes = 0
         self._must_recover = True
-        self._records: list[Record] = []
+        self._history = History()
         self._polled_at = 0.0
         self._turned_at = time.monotonic()
         self._clock = Clock()
@@ -192,16 +193,14 @@ class Service:
 
     def _note(self, records: tuple[Record, ...]) -> None:
         """Keep, count and log what the ledger holds now."""
-        self._records.extend(records)
         for record in records:
+            self._history.note(record)
             self._metrics.saw_record(record)
             log.info(record.kind, **log_fields(record))
 
     def _recover(self) -> None:
         """Go on from the ledger, first doing again what may not have been done."""
-        self._records = self._ledger.records()
-        progress = replay(self._records)
-        self._hands.trust(progress.hospitals)
+        progress = self._read_ledger()
         for effect in recovery(progress):
             self._hands.carry_out(effect)
         self._region = restore(progress, time.time(), self._region.statuses)
@@ -209,10 +208,14 @@ class Service:
 
     def _follow_ledger(self) -> None:
         """Take in what an operator's command has written."""
-        self._records = self._ledger.records()
-        progress = replay(self._records)
+        self._advance(RosterChanged(self._read_ledger()))
+
+    def _read_ledger(self) -> Progress:
+        history = History()
+        progress = replay(history.noting(self._ledger.each()))
+        self._history = history
         self._hands.trust(progress.hospitals)
-        self._advance(RosterChanged(progress))
+        return progress
 
     def _look_for_release(self) -> None:
         now = time.monotonic()
@@ -267,10 +270,10 @@ class Service:
         }
 
     def _rounds(self) -> list[dict[str, Any]]:
-        return round_reports(list(self._records))
+        return round_reports(self._history.rounds)
 
     def _seals(self) -> list[dict[str, Any]]:
-        return seal_reports(list(self._records))
+        return seal_reports(self._history.days)
 
     def _status(self) -> dict[str, Any]:
-        return status_report(self._region, self._config, time.time())
+        return status_report(self._region, self._config, time.time(), self._history.dead_rings)

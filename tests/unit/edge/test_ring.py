@@ -243,3 +243,15 @@ def test_same_generation_serves_the_next_round(table: Table) -> None:
     table.step(make_state("ring", plan=make_plan(round_id=2)))
     assert [join.plan.round_id for join in table.rank.joins] == [1, 2]
     assert table.rank.num_killed == 0
+
+
+def test_sums_of_dead_generations_are_deleted_before_the_next_ring(table: Table) -> None:
+    left = [table.folder / "sums" / name for name in ("000001-1.safetensors", ".part.77.ab")]
+    left[0].parent.mkdir()
+    for path in left:
+        path.write_bytes(b"of a rank that was killed")
+    (table.folder / "aggregate").write_bytes(b"stays, since a replay needs it")
+    table.step(make_state("ring", plan=make_plan(generation=2)))
+    assert not any(path.exists() for path in left)
+    assert (table.folder / "aggregate").exists()
+    assert Path(table.rank.joins[0].out) == table.folder / "sums" / "000001-2.safetensors"

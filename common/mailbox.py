@@ -119,7 +119,10 @@ class Mailbox:
             raise ContractError(f"{path} has no readable signature") from fault
         if signer is not None and name != signer:
             raise ContractError(f"{path} is signed by {name!r}, not by {signer!r}")
-        self.trusted.verify(name, _signed(path, data), signature)
+        try:
+            self.trusted.verify(name, _signed(path, data), signature)
+        except ContractError as fault:
+            raise ContractError(f"{path}: {fault.message}", **fault.data) from fault
         return data
 
     def exists(self, path: str) -> bool:

@@ -19,6 +19,7 @@ from common.command import (
     print_rows,
 )
 from common.logs import set_up
+from regional.commands import add_commands
 from regional.config import RegionConfig
 from regional.ledger import read_records
 from regional.progress import replay
@@ -191,6 +192,9 @@ def readmit_hospital(
 ) -> None:
     """Let a hospital back into rings whose rank had computed what the others did not."""
     typer.echo(readmit(load(RegionConfig, config, overrides).ledger_path, hospital, reason))
+
+
+add_commands(app)
 
 
 def _records(config: Path | None, overrides: list[str] | None) -> list[Record]:

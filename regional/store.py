@@ -72,13 +72,22 @@ class Store:
         """
         return self._own(location(self.region, stored), ModelHeader, stored.digest)
 
+    def state(self, path: str, digest: str) -> Arrays:
+        """Read a server state that is not empty.
+
+        Raises
+        ------
+        ContractError
+            When it is missing or not what its digest names.
+        """
+        return self._own(path, ServerStateHeader, digest)
+
     def base_of(self, spec: RoundSpec) -> tuple[Arrays, Arrays]:
         """Model and server state that a round starts from."""
         base = self._own(spec.locations[spec.base_digest], ModelHeader, spec.base_digest)
         if spec.state_digest == EMPTY_DIGEST:
             return base, {}
-        path = spec.locations[spec.state_digest]
-        return base, self._own(path, ServerStateHeader, spec.state_digest)
+        return base, self.state(spec.locations[spec.state_digest], spec.state_digest)
 
     def sums(self, spec: RoundSpec, digest: str) -> Arrays:
         """Read a ring's sums, signed by any hospital: an earlier generation may have put them.

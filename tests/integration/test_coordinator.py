@@ -77,6 +77,8 @@ def test_two_days_commit_seal_and_adopt_over_a_kill_in_mid_round(
         assert report["complete"]
     expected = [digest for digest, _ in _plain_average(coordinator, reports)]
     assert [r["model_digest"] for r in reports if r["purpose"] == "train"] == expected
+    replayed = coordinator.ask("replay")
+    assert (replayed["num_rounds"], replayed["num_wrong"]) == (len(reports), 0)
 
 
 def _sealed(coordinator: Coordinator, day: int) -> tuple[SealedHeader, Arrays] | None:

@@ -1,0 +1,102 @@
+"""What an operator asks of a region beside the reports of ``__main__``: replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from common.command import (
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    epilog,
+    load,
+    print_json,
+    print_rows,
+    told,
+)
+from common.errors import ConfigError
+from regional.config import RegionConfig
+from regional.ledger import read_records
+from regional.recheck import Check, Claim, check, claims
+from regional.records import Record
+
+stderr = Console(stderr=True)
+CHECK_COLUMNS = ("round_id", "day", "purpose", "verdict", "model_digest", "reason")
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put the commands of this module into ``python -m regional``."""
+    config = "-c region.toml"
+    app.command(
+        epilog=epilog(
+            f"python -m regional replay {config}",
+            f"python -m regional replay {config} --from 10 --to 20 --json",
+        )
+    )(replay)
+
+
+def replay(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    round_id: Annotated[
+        int | None, typer.Option("--round", min=1, help="Only this round.", show_default=False)
+    ] = None,
+    first: Annotated[int, typer.Option("--from", min=1, help="First round.")] = 1,
+    last: Annotated[
+        int | None, typer.Option("--to", min=1, help="Last round.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove that each committed round's model is what its sums say.
+
+    Takes the server step of committed rounds again, from the sums in the
+    mailbox, and compares what it gives with the ledger.  Writes nothing; the
+    coordinator may run or not.  Exit code 1: a round differs or a file lacks.
+    """
+    settings = load(RegionConfig, config, overrides)
+    first, last = _range(round_id, first, last)
+    asked = _asked(read_records(settings.ledger_path), first, last)
+    checks = [check(settings, claim) for claim in track(asked, "rounds", console=stderr)]
+    wrong = [each for each in checks if each.verdict != "equal"]
+    if as_json:
+        rounds = [each.as_json() for each in checks]
+        print_json({"num_rounds": len(checks), "num_wrong": len(wrong), "rounds": rounds})
+    else:
+        _show(checks, wrong)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _range(round_id: int | None, first: int, last: int | None) -> tuple[int, int | None]:
+    if round_id is not None:
+        if first != 1 or last is not None:
+            raise ConfigError("--round names one round: leave --from and --to out")
+        return round_id, round_id
+    if last is not None and last < first:
+        raise ConfigError(f"--from {first} lies after --to {last}")
+    return first, last
+
+
+def _asked(records: Sequence[Record], first: int, last: int | None) -> list[Claim]:
+    found = claims(records, first, last)
+    if found:
+        return found
+    committed = [claim.ended.outcome.round_id for claim in claims(records)]
+    if not committed:
+        raise told("no round is committed yet", 3)
+    raise ConfigError(
+        f"no round from {first} to {last or 'the last'} is committed; the ledger has "
+        f"{len(committed)} that are, from round {committed[0]} to {committed[-1]}"
+    )
+
+
+def _show(checks: Sequence[Check], wrong: Sequence[Check]) -> None:
+    if wrong:
+        print_rows([each.as_json() for each in wrong], CHECK_COLUMNS, "")
+    num = len(checks)
+    typer.echo(f"{num - len(wrong)} of {num} committed rounds gave again what the ledger says")

@@ -1,9 +1,9 @@
-"""What an operator asks of a region beside the reports of ``__main__``: replay."""
+"""What an operator asks of a region beside the reports of ``__main__``: replay, seal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,11 +19,13 @@ from common.command import (
     print_rows,
     told,
 )
-from common.errors import ConfigError
+from common.errors import ConfigError, PulseRingError
+from regional.closing import ask_for_seal, wait_for_seal
 from regional.config import RegionConfig
 from regional.ledger import read_records
 from regional.recheck import Check, Claim, check, claims
-from regional.records import Record
+from regional.records import DaySealed, Record
+from regional.seal import sealed_path
 
 stderr = Console(stderr=True)
 CHECK_COLUMNS = ("round_id", "day", "purpose", "verdict", "model_digest", "reason")
@@ -38,6 +40,12 @@ def add_commands(app: typer.Typer) -> None:
             f"python -m regional replay {config} --from 10 --to 20 --json",
         )
     )(replay)
+    app.command(
+        epilog=epilog(
+            f"python -m regional seal {config}",
+            f"python -m regional seal {config} --wait --json --reason 'end of the study'",
+        )
+    )(seal)
 
 
 def replay(
@@ -100,3 +108,47 @@ def _show(checks: Sequence[Check], wrong: Sequence[Check]) -> None:
         print_rows([each.as_json() for each in wrong], CHECK_COLUMNS, "")
     num = len(checks)
     typer.echo(f"{num - len(wrong)} of {num} committed rounds gave again what the ledger says")
+
+
+def seal(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    reason: Annotated[str, typer.Option("--reason", help="Kept in the ledger.")] = "now",
+    wait: Annotated[bool, typer.Option("--wait", help="Until it is sealed.")] = False,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout-s", min=0, help="How long --wait waits.")
+    ] = 3600.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Seal the current day now, with the rounds that it has.
+
+    The open round ends first, then the day is evaluated and sealed as usual.
+    A running coordinator follows at once, a stopped one at its next start.
+    """
+    settings = load(RegionConfig, config, overrides)
+    path = settings.ledger_path
+    asked = ask_for_seal(path, reason)
+    report: dict[str, Any] = {"day": asked.day, "state": "asked", "model_digest": None}
+    sentence = f"day {asked.day} will be sealed once its open round and its evaluation have ended"
+    if wait:
+        with stderr.status(f"waiting for the seal of day {asked.day}"):
+            sealed = wait_for_seal(path, asked.day, timeout_s)
+        report |= _seal_report(settings, sealed)
+        sentence = f"day {sealed.day} is sealed: {report['model_digest']} at {report['path']}"
+    if as_json:
+        print_json({**report, "reason": asked.reason})
+    else:
+        typer.echo(sentence)
+
+
+def _seal_report(settings: RegionConfig, sealed: DaySealed) -> dict[str, Any]:
+    digest = sealed.model_digest
+    if digest is None:
+        raise PulseRingError(f"day {sealed.day} was closed without a model: {sealed.reason}")
+    path = f"{settings.mailbox.rstrip('/')}/{sealed_path(settings.region, sealed.day, digest)}"
+    return {
+        "state": "sealed",
+        "model_digest": digest,
+        "path": path,
+        "sealed_at": sealed.sealed_at,
+    }

@@ -197,7 +197,8 @@ def _close_day(region: Region, digest: str | None, reason: str, now: float) -> S
 
 def _why_day_ended(progress: Progress) -> str:
     if not progress.num_failed or progress.outcome is None:
-        return "its rounds are done"
+        asked = progress.closing
+        return f"an operator asked for it: {asked.reason}" if asked else "its rounds are done"
     kept = f"{len(progress.trained)} training rounds were committed"
     return f"{progress.num_failed} rounds in a row failed: {progress.outcome.reason}; {kept}"
 

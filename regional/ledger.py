@@ -119,6 +119,18 @@ class Ledger:
             self._db.close()
 
 
+def read_record(path: Path, kind: str, key: int) -> Record | None:
+    """The record of that kind and key (`regional.records.key_of`), if it was written.
+
+    Raises
+    ------
+    ConfigError
+        When no ledger lies at `path`.
+    """
+    found = _read(path, "SELECT body FROM records WHERE kind = ? AND key = ?", kind, key)
+    return next(iter(found), None)
+
+
 def read_records(path: Path) -> list[Record]:
     """Records of a running or stopped coordinator, oldest first, without writing.
 
@@ -127,11 +139,15 @@ def read_records(path: Path) -> list[Record]:
     ConfigError
         When no ledger lies at `path`.
     """
+    return _read(path, "SELECT body FROM records ORDER BY seq")
+
+
+def _read(path: Path, query: str, *values: str | int) -> list[Record]:
     if not path.exists():
         raise ConfigError(f"no ledger at {path}: was this coordinator ever started?")
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-            rows = db.execute("SELECT body FROM records ORDER BY seq").fetchall()
+            rows = db.execute(query, values).fetchall()
     except sqlite3.Error as fault:
         raise ConfigError(f"ledger {path} cannot be read: {fault}") from fault
     return [_RECORD.validate_json(body) for (body,) in rows]

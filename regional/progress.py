@@ -29,6 +29,7 @@ from regional.records import (
     RingSummed,
     RoundEnded,
     RoundOpened,
+    SealAsked,
     Started,
 )
 
@@ -110,6 +111,8 @@ class Progress:
         This day's committed evaluation round.
     ring : RingPlanned or None
         The last planned ring, unless it is known to be dead.
+    closing : SealAsked or None
+        That an operator wants this day sealed with the rounds it has.
     undecided : mapping of int to str
         Sealed days without a decision, with the digest that was sealed.
     """
@@ -140,6 +143,7 @@ class Progress:
     evaluated: RoundEnded | None = None
     last_training: RoundSpec | None = None
     ring: RingPlanned | None = None
+    closing: SealAsked | None = None
     sealed: DaySealed | None = None
     decision: ReleaseDecided | None = None
     undecided: Mapping[int, str] = field(default_factory=dict)
@@ -190,6 +194,8 @@ def after(progress: Progress, record: Record) -> Progress:
             return progress
         case RoundEnded():
             return _after_round(progress, record)
+        case SealAsked(day=day):
+            return replace(progress, closing=record) if day == progress.day else progress
         case DaySealed(day=day, model_digest=digest):
             undecided = {**progress.undecided, day: digest} if digest else progress.undecided
             return replace(progress, sealed=record, undecided=undecided)
@@ -201,6 +207,7 @@ def after(progress: Progress, record: Record) -> Progress:
                 day=day,
                 trained=(),
                 evaluated=None,
+                closing=None,
                 sealed=None,
                 decision=None,
                 num_failed=0,
@@ -213,7 +220,8 @@ def next_work(progress: Progress, rounds: RoundsConfig) -> Work:
         return "wait"
     if progress.num_failed >= rounds.max_failed_rounds:
         return "seal" if progress.trained else "close_unsealed"
-    if len(progress.trained) < rounds.num_rounds(progress.day):
+    closes_early = progress.closing is not None and progress.trained
+    if len(progress.trained) < rounds.num_rounds(progress.day) and not closes_early:
         return "train"
     return "evaluate" if progress.evaluated is None else "seal"
 

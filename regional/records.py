@@ -174,6 +174,14 @@ class RoundEnded(Contract):
     timings: dict[Name, Timings] = Field(default_factory=dict)
 
 
+class SealAsked(Contract):
+    """An operator ends the day with the rounds that it has, once the open one has ended."""
+
+    kind: Literal["seal_asked"] = "seal_asked"
+    day: PositiveInt
+    reason: str = Field(max_length=500)
+
+
 class DaySealed(Contract):
     """A day's model lies in the mailbox; without `model_digest` there was nothing to seal."""
 
@@ -218,6 +226,7 @@ Record = Annotated[
     | GroupsPlanned
     | RingSummed
     | RoundEnded
+    | SealAsked
     | DaySealed
     | ReleaseDecided
     | DayOpened,
@@ -233,6 +242,8 @@ def key_of(record: Record) -> int | None:
         case RingSummed(round_id=number):
             return number
         case DaySealed(day=number) | ReleaseDecided(day=number) | DayOpened(day=number):
+            return number
+        case SealAsked(day=number):
             return number
         case RoundOpened(spec=spec):
             return spec.round_id

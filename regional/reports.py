@@ -51,6 +51,7 @@ def progress_report(progress: Progress, records: Iterable[Record] = ()) -> dict[
         "purpose": spec.purpose if spec else None,
         "closes_at": spec.closes_at if spec and progress.is_open else None,
         "num_trained_today": len(progress.trained),
+        "seal_asked": progress.closing is not None,
         "num_failed_in_a_row": progress.num_failed,
         "model_digest": progress.model.digest,
         "generation": progress.last_generation,

@@ -173,6 +173,7 @@ def test_no_configuration_and_an_empty_one_name_what_lacks(
         ("regional", "replay", "was this coordinator ever started?", 2),
         ("regional", "replay --from 3 --to 2", "--from 3 lies after --to 2", 2),
         ("regional", "replay --round 3 --to 4", "leave --from and --to out", 2),
+        ("regional", "seal", "was this coordinator ever started?", 2),
         ("regional", "seals -s state_dir={region}/foreign", "cannot be read", 2),
         ("cloud", "daily -s state_dir={region}/file", "state_dir", 2),
         ("cloud", "releases -s pool_dir={region}/file/pool", "pool_dir", 2),
@@ -284,6 +285,12 @@ def test_json_is_all_that_reports_write_to_stdout(started: Path) -> None:
         said = call(tier, command, "--json", "-c", str(started / f"{tier}.toml"))
         assert said.exit_code in (0, 3), said.output
         assert isinstance(json.loads(said.stdout), (dict, list))
+
+
+def test_nothing_committed_can_be_neither_sealed_nor_replayed(started: Path) -> None:
+    config = ("-c", str(started / "regional.toml"))
+    assert "no training round of day 1" in refusal(call("regional", "seal", *config), 3)
+    assert "no round is committed yet" in refusal(call("regional", "replay", *config), 3)
 
 
 def test_download_and_doctor_give_json(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import socket
@@ -115,6 +116,27 @@ def _plain_average(
             peak = float(np.abs(mean).max())
             exponents[tensor] = min(exponents[tensor], ceil(log2(8 * peak / 32767)))
         yield tensors_digest(model), model
+
+
+def test_operator_seals_the_day_beside_a_running_coordinator(site: Site) -> None:
+    coordinator = site.coordinator
+    site.start("--set", "rounds.rounds_per_day=1000")
+    until("a committed round", coordinator.committed)
+    said = subprocess.run(
+        coordinator.command("seal", "--wait", "--timeout-s", "40", "--json"),
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    report = json.loads(said.stdout)
+    sealed = _sealed(coordinator, 1)
+    assert sealed is not None
+    assert sealed[0].model_digest == report["model_digest"]
+    assert Path(report["path"]).is_file()
+    again = subprocess.run(
+        coordinator.command("seal"), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (again.returncode, "day 1 is sealed already" in again.stderr) == (3, True)
 
 
 def test_reports_answer_over_http_and_stop_is_clean(site: Site) -> None:

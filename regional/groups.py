@@ -82,7 +82,8 @@ def contributions(progress: Progress) -> tuple[Contribution, ...]:
 
 def is_last_of_day(progress: Progress, rounds: RoundsConfig) -> bool:
     """Whether the next committed training round is the day's last: no group stays behind it."""
-    return len(progress.trained) + 1 >= rounds.num_rounds(progress.day)
+    is_last = len(progress.trained) + 1 >= rounds.num_rounds(progress.day)
+    return is_last or progress.closing is not None
 
 
 def is_awaiting_groups(progress: Progress, spec: RoundSpec, rounds: RoundsConfig) -> bool:

@@ -10,28 +10,46 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from common.digest import EMPTY_DIGEST
+from common.digest import EMPTY_DIGEST, tensors_digest
 from common.errors import ConfigError, ContractError
 from common.mailbox import Mailbox
-from common.messages import RoundSpec
+from common.messages import LatePlan, RoundSpec
 from common.signing import PUBLIC_NAME, Keyring
+from common.wire import with_prefix
 from regional.commit import Repeated, repeat_step
 from regional.config import RegionConfig
+from regional.groups import contributions
+from regional.late import Contribution, late_sums
 from regional.learning import location
-from regional.progress import Stored
-from regional.records import HospitalAdmitted, Record, RoundEnded, RoundOpened
+from regional.progress import Progress, Stored, after
+from regional.records import HospitalAdmitted, Record, RoundEnded
 from regional.store import Store
 
 Verdict = Literal["equal", "differs", "unreadable"]
+OF_SUMS = ("sums_digest", "num_updates", "num_evaluated", "num_saturated", "evaluation")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A committed round as the ledger has it; `keys` are those of the hospitals at that time."""
+    """A committed round as the ledger has it.
+
+    Attributes
+    ----------
+    keys : mapping of str to str
+        Public keys of the hospitals at that time, and of those that had left.
+    late : LatePlan or None
+        What slow groups' rounds added to the step, of which these are the `contributions`.
+    num_late_updates, num_late_saturated : int
+        Counts of theirs that the record has with the ring's own.
+    """
 
     spec: RoundSpec
     ended: RoundEnded
     keys: Mapping[str, str] = field(default_factory=dict)
+    late: LatePlan | None = None
+    contributions: tuple[Contribution, ...] = ()
+    num_late_updates: int = 0
+    num_late_saturated: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,22 +74,41 @@ def claims(records: Iterable[Record], first: int = 1, last: int | None = None) -
     Keys of hospitals that have left are kept: their signatures stand.
     """
     keys: dict[str, str] = {}
-    specs: dict[int, RoundSpec] = {}
     found = []
+    progress = Progress()
     for record in records:
-        match record:
-            case HospitalAdmitted(hospital=name, public_key=key):
-                keys = {**keys, name: key}
-            case RoundOpened(spec=spec):
-                specs = {spec.round_id: spec}  # at most one is open
-            case RoundEnded(outcome=outcome):
-                number = outcome.round_id
-                wanted = first <= number and (last is None or number <= last)
-                if wanted and outcome.end == "committed" and number in specs:
-                    found.append(Claim(specs[number], record, keys))
-            case _:
-                pass
+        if isinstance(record, HospitalAdmitted):
+            keys = {**keys, record.hospital: record.public_key}
+        if isinstance(record, RoundEnded) and record.outcome.end == "committed":
+            number = record.outcome.round_id
+            if first <= number and (last is None or number <= last):
+                found.append(_claim(progress, record, keys))
+        progress = after(progress, record)
     return found
+
+
+def _claim(progress: Progress, ended: RoundEnded, keys: Mapping[str, str]) -> Claim:
+    own = progress.groups[ended.group] if ended.group else progress
+    if own.spec is None:
+        raise ContractError(f"round {ended.outcome.round_id} ended without having been opened")
+    late = progress.ring.plan.late if progress.ring and not ended.group else None
+    if late is None:
+        return Claim(own.spec, ended, keys)
+    counted = [each for each in contributions(progress) if each.spec.round_id in late.rounds]
+    summed = [
+        group.summed
+        for group in progress.groups.values()
+        if group.summed is not None and group.summed.round_id in late.rounds
+    ]
+    return Claim(
+        own.spec,
+        ended,
+        keys,
+        late,
+        tuple(counted),
+        num_late_updates=sum(each.num_updates for each in summed),
+        num_late_saturated=sum(each.num_saturated for each in summed),
+    )
 
 
 def check(config: RegionConfig, claim: Claim) -> Check:
@@ -108,9 +145,12 @@ def _difference(store: Store, claim: Claim) -> str:
     spec, ended = claim.spec, claim.ended
     base, state = store.base_of(spec)
     sums = store.sums(spec, ended.outcome.sums_digest or "")
-    repeated = repeat_step(spec, sums, base, state, ended.next_bits)
-    found = _compared(repeated)
-    said = _recorded(ended)
+    late = store.late(claim.late) if claim.late else None
+    repeated = repeat_step(spec, sums, base, state, ended.next_bits, late)
+    found = _found(repeated, claim) | _late_digest(store, claim)
+    said = _recorded(ended) | ({"late_digest": claim.late.digest} if claim.late else {})
+    if ended.group:  # its sums made no model of their own: they were added to another round's
+        said = {name: said[name] for name in OF_SUMS}
     different = [
         f"{name}: recorded {_shown(said[name])}, computed {_shown(found[name])}"
         for name in said
@@ -134,14 +174,23 @@ def _recorded(ended: RoundEnded) -> dict[str, Any]:
     }
 
 
-def _compared(repeated: Repeated) -> dict[str, Any]:
+def _late_digest(store: Store, claim: Claim) -> dict[str, str]:
+    """Digest of what slow groups' rounds add, made again from their own sums."""
+    if claim.late is None:
+        return {}
+    sums = ((each, store.sums(each.spec, each.sums_digest)) for each in claim.contributions)
+    tensors = with_prefix("update", late_sums(sums).sums.tensors)
+    return {"late_digest": tensors_digest(tensors)}
+
+
+def _found(repeated: Repeated, claim: Claim) -> dict[str, Any]:
     return {
         "sums_digest": repeated.sums_digest,
         "model_digest": repeated.model_digest,
         "state_digest": repeated.state_digest,
-        "num_updates": repeated.num_updates,
+        "num_updates": repeated.num_updates + claim.num_late_updates,
         "num_evaluated": repeated.num_evaluations,
-        "num_saturated": repeated.num_saturated,
+        "num_saturated": repeated.num_saturated + claim.num_late_saturated,
         "evaluation": repeated.evaluation,
         "exponents": repeated.exponents,
     }
@@ -150,6 +199,8 @@ def _compared(repeated: Repeated) -> dict[str, Any]:
 def _read_what_was_stored(store: Store, claim: Claim) -> None:
     """Make sure that the round's model and state lie there and are what they are called."""
     spec, outcome = claim.spec, claim.ended.outcome
+    if claim.ended.group:
+        return
     if outcome.model_digest != spec.base_digest:
         store.model(Stored(outcome.model_digest, outcome.round_id))
     if outcome.state_digest not in (spec.state_digest, EMPTY_DIGEST):

@@ -12,6 +12,7 @@ from regional.ledger import Ledger
 from regional.progress import replay
 from regional.records import DayOpened, DaySealed, Record, SealAsked
 from tests.unit.regional.builders import HOSPITALS, make_config
+from tests.unit.regional.test_groups import grouping
 from tests.unit.regional.world import World, num_ended
 
 ASKED = SealAsked(day=1, reason="end of the study")
@@ -133,3 +134,12 @@ def test_wait_ends_when_nobody_seals(tmp_path: Path) -> None:
         wait_for_seal(path, 1, 0.0)
     with pytest.raises(ConfigError, match="ever started"):
         ask_for_seal(tmp_path / "none.sqlite", "now")
+
+
+def test_slow_groups_count_before_the_day_ends() -> None:
+    world = World(config=grouping(rounds_per_day=50), lag_s={"west": 15.0})
+    world.run(lambda w: any(own.is_open for own in w.region.progress.groups.values()))
+    world.operator_writes(ASKED)
+    world.run(lambda w: w.region.progress.sealed)
+    assert not [e for e in world.ended if e.outcome.end == "aborted"]
+    assert any(ended.group for ended in world.ended)

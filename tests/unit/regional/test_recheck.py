@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from common.mailbox import message_path
+from regional.late import Contribution, late_sums
+from regional.messages import PutModels, RepeatStep, StepRepeated
+from regional.outcomes import committed
 from regional.recheck import Check, Claim, check, claims
 from regional.records import HospitalAdmitted, Record, RoundEnded, RoundOpened
+from regional.region import restore
 from tests.unit.regional.disk import Disk, make_ring
+from tests.unit.regional.test_groups import slow_world
+from tests.unit.regional.world import finished
 
 NUM_ROUNDS = 3
 
@@ -116,3 +123,34 @@ def test_nothing_is_written(region: Committed, tmp_path: Path) -> None:
     for number in (1, 2, 3):
         region.check(number)
     assert sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*")) == before
+
+
+def test_sums_of_slow_groups_are_taken_again_with_their_age(region: Committed) -> None:
+    slow, spec = region.open(), region.open()
+    summed = region.put_sums(slow).sums_digest
+    counted = Contribution(slow, summed, age=1)
+    late = late_sums([(counted, region.store.sums(slow, summed))])
+    plan = region.store.put_late(late, spec, (slow.round_id,))
+    answer = region.hands.carry_out(RepeatStep(spec, region.put_sums(spec), plan))
+    assert isinstance(answer, StepRepeated)
+    region.hands.carry_out(PutModels(spec, answer.repeated))
+    alone = restore(region.progress, now=1.0)
+    ended = committed(alone, make_ring(), spec, answer.repeated, 2.0, region.config)
+    claim = Claim(spec, ended, {}, plan, (counted,))
+    assert check(region.config, claim).reason == ""
+    older = replace(claim, contributions=(replace(counted, age=3),))
+    assert "late_digest" in check(region.config, older).reason
+
+
+def test_claims_of_rounds_that_counted_slow_groups_name_their_sums() -> None:
+    world = slow_world()
+    world.run(until=finished)
+    found = claims(world.ledger)
+    counting = [claim for claim in found if claim.late]
+    assert counting
+    for claim in counting:
+        assert claim.late is not None
+        assert tuple(c.spec.round_id for c in claim.contributions) == claim.late.rounds
+        assert claim.ended.num_updates == 9 + claim.num_late_updates
+    of_groups = [claim for claim in found if claim.ended.group]
+    assert all(claim.spec.round_id == claim.ended.outcome.round_id for claim in of_groups)

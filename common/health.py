@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -16,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from common.config import split_listen
 from common.errors import ConfigError
 
+URL_NAME = "health.url"
 Report = Callable[[], Any]
 log = structlog.get_logger()
 
@@ -70,6 +73,24 @@ class HealthServer:
             self._server.shutdown()
             self._thread.join(timeout=5)
         self._server.server_close()
+
+
+def announce(folder: Path, url: str) -> None:
+    """Tell in a service's state directory where its health server answers, if it can be written."""
+    partial = folder / f".{URL_NAME}.{os.getpid()}"
+    try:
+        partial.write_text(url + "\n")
+        partial.replace(folder / URL_NAME)
+    except OSError as fault:
+        log.warning("health_url_not_announced", folder=str(folder), error=str(fault))
+
+
+def announced_url(folder: Path) -> str:
+    """What `announce` told last, empty when nothing; the service may have ended since."""
+    try:
+        return (folder / URL_NAME).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 class _QuietServer(ThreadingHTTPServer):

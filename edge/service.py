@@ -13,7 +13,7 @@ import structlog
 
 from common import topics, wire
 from common.digest import bytes_digest
-from common.health import HealthServer
+from common.health import HealthServer, announce
 from common.link import Link, Will
 from common.lock import hold
 from common.mailbox import Mailbox
@@ -51,6 +51,7 @@ class Service:
     def __init__(self, config: EdgeConfig) -> None:
         roster = config.roster()
         self._lock = hold(config.state_dir, "edge node")
+        self._state_dir = config.state_dir
         self._inbox = Inbox()
         self._stop = Event()
         self._stepped_at = time.monotonic()
@@ -72,6 +73,7 @@ class Service:
     def run(self) -> None:
         """Serve until `stop`."""
         self._health.start()
+        announce(self._state_dir, self._health.url)
         log.info("health_listening", url=self._health.url)
         self._worker.start()
         self._region_link.start()

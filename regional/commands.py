@@ -1,12 +1,16 @@
-"""What an operator asks of a region beside the reports of ``__main__``: replay, seal."""
+"""What an operator asks of a region beside the reports of ``__main__``: replay, seal, watch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.live import Live
 from rich.progress import track
 
 from common.command import (
@@ -26,8 +30,11 @@ from regional.ledger import read_records
 from regional.recheck import Check, Claim, check, claims
 from regional.records import DaySealed, Record
 from regional.seal import sealed_path
+from regional.sight import Sight, address, look
+from regional.watch_view import render
 
 stderr = Console(stderr=True)
+stdout = Console(highlight=False)
 CHECK_COLUMNS = ("round_id", "day", "purpose", "verdict", "model_digest", "reason")
 
 
@@ -46,6 +53,12 @@ def add_commands(app: typer.Typer) -> None:
             f"python -m regional seal {config} --wait --json --reason 'end of the study'",
         )
     )(seal)
+    app.command(
+        epilog=epilog(
+            f"python -m regional watch {config}",
+            f"python -m regional watch {config} --once",
+        )
+    )(watch)
 
 
 def replay(
@@ -69,7 +82,8 @@ def replay(
     settings = load(RegionConfig, config, overrides)
     first, last = _range(round_id, first, last)
     asked = _asked(read_records(settings.ledger_path), first, last)
-    checks = [check(settings, claim) for claim in track(asked, "rounds", console=stderr)]
+    bar = track(asked, "rounds", console=stderr, transient=True)
+    checks = [check(settings, claim) for claim in bar]
     wrong = [each for each in checks if each.verdict != "equal"]
     if as_json:
         rounds = [each.as_json() for each in checks]
@@ -152,3 +166,48 @@ def _seal_report(settings: RegionConfig, sealed: DaySealed) -> dict[str, Any]:
         "path": path,
         "sealed_at": sealed.sealed_at,
     }
+
+
+def watch(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help="Where the coordinator answers, if not at health_listen."),
+    ] = None,
+    every_s: Annotated[
+        float, typer.Option("--every-s", min=0.1, max=3600, help="Seconds between two looks.")
+    ] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="One look; so without a terminal.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch a running coordinator: phase, hospitals, rounds and rings, live.
+
+    Parts of a rank's work are in milliseconds, as of its last ring.  Ctrl-C
+    ends it.  Exit code 1 when one look was asked for and nobody answers.
+    """
+    settings = load(RegionConfig, config, overrides)
+    sight = Sight(address(settings, url))
+    if once or as_json or not stdout.is_terminal:
+        _show_once(look(sight, time.time()), as_json=as_json)
+    else:
+        _show_live(sight, lambda: address(settings, url), every_s)
+
+
+def _show_once(sight: Sight, *, as_json: bool) -> None:
+    if sight.fault:
+        raise told(f"{sight.url} does not answer: {sight.fault}; does the coordinator run?", 1)
+    if as_json:
+        print_json({"status": sight.status, "rounds": sight.rounds})
+    else:
+        stdout.print(render(sight, time.time(), stdout.width))
+
+
+def _show_live(sight: Sight, where: Callable[[], str], every_s: float) -> None:
+    """Look until Ctrl-C; a coordinator that starts again may have taken another port."""
+    with suppress(KeyboardInterrupt), Live(console=stdout, screen=True, auto_refresh=False) as live:
+        while True:
+            sight = look(replace(sight, url=where()), time.time())
+            live.update(render(sight, time.time(), stdout.width), refresh=True)
+            time.sleep(every_s)
+    stdout.print(render(sight, time.time(), stdout.width))

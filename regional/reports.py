@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from regional.config import RegionConfig
-from regional.progress import Progress
+from regional.progress import GroupProgress, Progress, is_excluded
 from regional.records import (
     DaySealed,
+    Group,
     Record,
     ReleaseDecided,
     RingDied,
@@ -51,7 +52,7 @@ def progress_report(progress: Progress, records: Iterable[Record] = ()) -> dict[
         "purpose": spec.purpose if spec else None,
         "closes_at": spec.closes_at if spec and progress.is_open else None,
         "num_trained_today": len(progress.trained),
-        "seal_asked": progress.closing is not None,
+        "seal_asked": progress.closing is not None and progress.sealed is None,
         "num_failed_in_a_row": progress.num_failed,
         "model_digest": progress.model.digest,
         "generation": progress.last_generation,
@@ -70,8 +71,32 @@ def status_report(
     return {
         "region": config.region,
         "phase": phase_of(region, config),
+        "at": now,
         **progress_report(progress, records),
+        "excluded": _excluded(progress),
+        "groups": [_group(group, own) for group, own in sorted(progress.groups.items())],
         "hospitals": {name: _hospital(region, name, now) for name in sorted(progress.hospitals)},
+    }
+
+
+def _excluded(progress: Progress) -> dict[str, dict[str, Any]]:
+    """Hospitals that may be in no ring now, up to which round and why."""
+    return {
+        name: {"until_round": each.until_round, "reason": each.reason}
+        for name, each in sorted(progress.excluded.items())
+        if is_excluded(progress, name, progress.last_round)
+    }
+
+
+def _group(group: Group, own: GroupProgress) -> dict[str, Any]:
+    """A slow group's round: ``waits`` while its sums wait to be counted."""
+    spec = own.spec
+    return {
+        "hospitals": list(group),
+        "round_id": spec.round_id if spec else None,
+        "is_open": own.is_open,
+        "waits": own.summed is not None,
+        "closes_at": spec.closes_at if spec and own.is_open else None,
     }
 
 

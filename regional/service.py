@@ -16,7 +16,7 @@ from paho.mqtt.client import MQTTMessage
 
 from common import topics
 from common.errors import ContractError
-from common.health import HealthServer
+from common.health import HealthServer, announce
 from common.link import Link
 from common.lock import hold
 from common.messages import RegionState
@@ -107,6 +107,7 @@ class Service:
     def run(self) -> None:
         """Coordinate until `stop`."""
         self._health.start()
+        announce(self._config.state_dir, self.health_url)
         self._link.start()
         log.info("coordinator_started", health=self.health_url, start=self._progress.num_starts)
         try:

@@ -148,9 +148,17 @@ def test_reports_answer_over_http_and_stop_is_clean(site: Site) -> None:
     _, status = ask(f"{url}/status")
     assert set(status["hospitals"]) == set(HOSPITALS)
     assert ask(f"{url}/healthz")[0] == 200
+    seen = site.coordinator.ask("watch")  # finds the port in the state directory
+    assert set(seen["status"]["hospitals"]) == set(HOSPITALS)
+    assert seen["rounds"][0]["end"] == "committed"
     began = time.monotonic()
     assert site.coordinator.end(signal.SIGTERM) == 0
     assert time.monotonic() - began < 5
+    silent = subprocess.run(
+        site.coordinator.command("watch"), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (silent.returncode, silent.stdout) == (1, "")
+    assert f"{url} does not answer" in silent.stderr
 
 
 @pytest.mark.parametrize(

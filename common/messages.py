@@ -98,11 +98,24 @@ class LocalRule(Contract):
 
 
 class FixedPoint(Contract):
-    """How updates of a round become integers: clip norm, width and exponents."""
+    """How updates of a round become integers: clip norm, width, exponents and part.
+
+    With `parts` > 1 updates carry the coordinates of `part` alone, in the order that `order`
+    gives (`common.parts`).
+    """
 
     clip_norm: Positive
     bits: Literal[8, 16] = 16
     exponents: dict[TensorName, Annotated[int, Field(ge=-60, le=30)]]
+    parts: Annotated[int, Field(ge=1, le=64)] = 1
+    part: NonNegativeInt = 0
+    order: Count = 0
+
+    @model_validator(mode="after")
+    def _part_exists(self) -> FixedPoint:
+        if self.part >= self.parts:
+            raise ValueError(f"part must lie below parts, {self.parts}")
+        return self
 
 
 class RoundSpec(Contract):
@@ -354,7 +367,7 @@ class ServerStateHeader(Contract):
 
 
 class UpdateHeader(Contract):
-    """A wristband's update: tensors are int8 or int16, named and shaped as the base model's."""
+    """A wristband's update: int8 or int16, named and shaped as `common.parts.wire_shapes` says."""
 
     kind: Literal["update"] = "update"
     region: Name

@@ -1,7 +1,7 @@
 """A round's sums: how aggregates and ring sums are laid out, and the step they lead to.
 
-Tensors are int64: ``update/{name}`` for each tensor of the base model (only when the round
-trains), ``evaluation/{digest}/{name}`` for each evaluated model, and ``counts``.
+Tensors are int64: ``update/{name}`` for each tensor of the base model, or the round's part of it
+(only when the round trains), ``evaluation/{digest}/{name}`` for each evaluated model, and ``counts``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy.typing as npt
 from common.digest import Tensors
 from common.fold import FRESH, Scaled, Sums, combine, mean_update, server_step
 from common.messages import RoundSpec
-from common.wire import without_prefix
+from common.parts import part_shapes, spread
+from common.wire import shapes_of, without_prefix
 
 COUNTS = "counts"
 Shapes = Mapping[str, tuple[int, ...]]
@@ -42,7 +43,11 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """Where a round's sums lead; `mean` is the mean update, None when nothing was trained."""
+    """Where a round's sums lead.
+
+    `mean` is the mean update, with zeros where the round carried nothing; None when nothing was
+    trained.
+    """
 
     model: dict[str, npt.NDArray[Any]]
     state: dict[str, npt.NDArray[Any]]
@@ -57,9 +62,9 @@ def sum_shapes(spec: RoundSpec, base: Shapes) -> dict[str, tuple[int, ...]]:
     base : mapping of str to tuple of int
         Of the base model.
     """
-    updates = base if spec.purpose == "train" else {}
+    updates = part_shapes(spec.fixed_point, base) if spec.purpose == "train" else {}
     return (
-        {f"update/{name}": tuple(shape) for name, shape in updates.items()}
+        {f"update/{name}": shape for name, shape in updates.items()}
         | {f"evaluation/{name}": shape for name, shape in evaluation_shapes(spec).items()}
         | {COUNTS: (len(Counts._fields),)}
     )
@@ -93,7 +98,8 @@ def take_step(
     if spec.purpose != "train" or weight == 0:
         return Step(dict(base), dict(state), None)
     updates = {name: np.asarray(t) for name, t in without_prefix("update", sums).items()}
-    total = Scaled(Sums(updates, weight), spec.fixed_point.exponents)
+    whole = spread(spec.fixed_point, shapes_of(base), updates)
+    total = Scaled(Sums(whole, weight), spec.fixed_point.exponents)
     if late is not None:
         total = combine([replace(total, factor=FRESH), late])
     mean = mean_update(total.sums, total.exponents)

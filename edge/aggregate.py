@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common import fixedpoint, fold, wire
+from common import fixedpoint, fold, parts, wire
 from common.digest import tensors_digest
 from common.errors import ContractError
 from common.messages import MAX_WEIGHT, AggregateHeader, EvaluationHeader, RoundSpec, UpdateHeader
@@ -56,24 +56,25 @@ def aggregate(
     Raises
     ------
     ContractError
-        When the sum could leave 62 bits, or weighs more than a hospital's may.
+        When a message is not of the round's form, or the sum could leave 62 bits, or weighs more
+        than a hospital's may.
     """
-    parts: dict[str, npt.NDArray[np.int64]] = {}
+    tensors: dict[str, npt.NDArray[np.int64]] = {}
     weight = num_saturated = 0
     members: list[str] = []
     if spec.purpose == "train":
-        taken = _Taken()
-        sums = fold.fold(shapes, taken.contributions(spec, updates), _peak(spec))
+        taken, folded = _Taken(), parts.part_shapes(spec.fixed_point, shapes)
+        sums = fold.fold(folded, taken.contributions(spec, shapes, updates), _peak(spec))
         if len(taken.members) < spec.min_devices:
-            sums, taken = fold.zeros(shapes), _Taken()
-        parts |= wire.with_prefix("update", sums.tensors)
+            sums, taken = fold.zeros(folded), _Taken()
+        tensors |= wire.with_prefix("update", sums.tensors)
         weight, num_saturated, members = sums.weight, taken.num_saturated, taken.members
         if weight > MAX_WEIGHT:
             raise ContractError(f"the updates weigh {weight}, more than {MAX_WEIGHT}")
     counted, num_evaluations = _fold_evaluations(spec, evaluations)
-    parts |= wire.with_prefix("evaluation", counted)
+    tensors |= wire.with_prefix("evaluation", counted)
     counts = Counts(weight, len(members), num_evaluations, num_saturated)
-    parts[COUNTS] = counts.tensor()
+    tensors[COUNTS] = counts.tensor()
     header = AggregateHeader(
         region=spec.region,
         hospital=hospital,
@@ -81,7 +82,7 @@ def aggregate(
         base_digest=spec.base_digest,
         **counts._asdict(),
     )
-    return Aggregate(header, parts, tuple(sorted(members)))
+    return Aggregate(header, tensors, tuple(sorted(members)))
 
 
 class _Taken:
@@ -92,13 +93,14 @@ class _Taken:
         self.num_saturated = 0
 
     def contributions(
-        self, spec: RoundSpec, updates: Iterable[bytes]
+        self, spec: RoundSpec, shapes: Shapes, updates: Iterable[bytes]
     ) -> Iterator[tuple[int, dict[str, npt.NDArray[Any]]]]:
         for data in updates:
             header, tensors = wire.decode(data, UpdateHeader, max_bytes=len(data))
             self.members.append(header.device)
             self.num_saturated += header.num_saturated
-            yield fold.update_weight(header.num_examples, spec.weighting, spec.max_weight), tensors
+            named = parts.from_wire(spec.fixed_point, shapes, tensors)
+            yield fold.update_weight(header.num_examples, spec.weighting, spec.max_weight), named
 
 
 def _fold_evaluations(

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from common import fixedpoint, topics, wire
+from common import fixedpoint, parts, topics, wire
 from common.digest import bytes_digest, tensors_digest
 from common.errors import ContractError
 from common.messages import EvaluationHeader, Reason, RoundSpec, UpdateHeader
@@ -136,12 +136,13 @@ def _check_update(
     if any(_has_nonfinite(tensor) for tensor in tensors.values()):
         return Reason.NOT_FINITE
     dtype = fixedpoint.DTYPES[fixed.bits]
-    if not _fits(tensors, current.shapes, np.dtype(dtype)):
+    if not _fits(tensors, parts.wire_shapes(fixed, current.shapes), np.dtype(dtype)):
         return Reason.WRONG_SHAPE
     if header.num_saturated > sum(tensor.size for tensor in tensors.values()):
         return Reason.IMPOSSIBLE_COUNTS
-    norm = fixedpoint.l2_norm(fixedpoint.dequantize(tensors, fixed.exponents))
-    limit = fixedpoint.norm_limit(tensors, fixed.exponents, fixed.clip_norm)
+    named = parts.from_wire(fixed, current.shapes, tensors)
+    norm = fixedpoint.l2_norm(fixedpoint.dequantize(named, fixed.exponents))
+    limit = fixedpoint.norm_limit(named, fixed.exponents, fixed.clip_norm)
     return None if norm <= limit else Reason.NORM
 
 

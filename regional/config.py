@@ -96,7 +96,8 @@ class LearningConfig(_Table):
 
     The learning rate of the wristbands falls as a cosine from `lr_start` to `lr_end` over the
     first `lr_rounds` committed rounds of the region.  The first round of a cycle carries 16 bits
-    whatever `bits` says.  With `simulated`, wristbands add their task's public simulated examples
+    whatever `bits` and `parts` say; later ones carry one of `parts` of each large tensor, and
+    wristbands carry what they did not send over to their next update.  With `simulated`, wristbands add their task's public simulated examples
     to each batch; they hold nobody's ECG.
     """
 
@@ -110,6 +111,7 @@ class LearningConfig(_Table):
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
     clip_norm: Annotated[FiniteFloat, Field(ge=2.0**-45, le=2.0**45)] = 5.0
     bits: Literal[8, 16] = 16
+    parts: Annotated[int, Field(ge=1, le=64)] = 1
     weighting: Literal["uniform", "examples"] = "uniform"
     max_weight: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
     seed: Annotated[int, Field(ge=0)] = 0
@@ -121,6 +123,11 @@ class LearningConfig(_Table):
             raise ValueError("lr_end must not exceed lr_start")
         if self.mu > 0 and self.algorithm != "fedprox":
             raise ValueError('mu > 0 needs algorithm = "fedprox"')
+        if self.parts > 1 and self.algorithm == "fedadam":
+            raise ValueError(
+                'parts > 1 excludes algorithm = "fedadam": its moments would decay, and move the '
+                "model, on coordinates that a round did not carry"
+            )
         return self
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from common.digest import tensors_digest
 from common.errors import ConfigError, ContractError, RingError
 from common.mailbox import message_path
-from common.wire import encode_json
+from common.wire import encode_json, shapes_of
 from regional.commit import repeat_step
 from regional.config import RegionConfig
 from regional.coordinator import candidate_models
@@ -125,12 +125,12 @@ class Hands:
             return StepRefused(fault.message, effect.group)
 
     def _make_late(self, effect: MakeLate) -> Event:
-        rounds = tuple(each.spec.round_id for each in effect.contributions)
+        waiting = effect.contributions
+        rounds = tuple(each.spec.round_id for each in waiting)
         try:
-            late = late_sums(
-                (each, self._store.sums(each.spec, each.sums_digest))
-                for each in effect.contributions
-            )
+            base, _ = self._store.base_of(effect.spec)
+            sums = [(each, self._store.sums(each.spec, each.sums_digest)) for each in waiting]
+            late = late_sums(shapes_of(base), sums)
         except (ContractError, ConfigError, FileNotFoundError) as fault:
             return LateRefused(rounds, str(fault)[:400])
         return LateMade(self._store.put_late(late, effect.spec, rounds))

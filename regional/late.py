@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from common.digest import Tensors
 from common.fold import Scaled, Sums, combine, late_factor
 from common.messages import RoundSpec
+from common.parts import Shapes, spread
 from common.round_sums import Counts
 from common.wire import without_prefix
 
@@ -21,19 +22,24 @@ class Contribution:
     age: int
 
 
-def late_sums(contributions: Iterable[tuple[Contribution, Tensors]]) -> Scaled:
+def late_sums(shapes: Shapes, contributions: Iterable[tuple[Contribution, Tensors]]) -> Scaled:
     """Add rings' sums, each `late_factor` times, as integers of the finest scale among them.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        Of the model's tensors; what a sparse round did not carry is 0.
 
     Raises
     ------
     ContractError
         When the sums of several do not belong to one model, or could leave 62 bits.
     """
-    return combine([_aged(each, tensors) for each, tensors in contributions])
+    return combine([_aged(shapes, each, tensors) for each, tensors in contributions])
 
 
-def _aged(contribution: Contribution, tensors: Tensors) -> Scaled:
-    updates = without_prefix("update", tensors)
+def _aged(shapes: Shapes, contribution: Contribution, tensors: Tensors) -> Scaled:
+    rule = contribution.spec.fixed_point
+    updates = spread(rule, shapes, without_prefix("update", tensors))
     sums = Sums(updates, Counts.of(tensors).weight)
-    exponents = contribution.spec.fixed_point.exponents
-    return Scaled(sums, exponents, late_factor(contribution.age))
+    return Scaled(sums, rule.exponents, late_factor(contribution.age))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from common.digest import EMPTY_DIGEST
 from common.mailbox import message_path
 from common.messages import FixedPoint, LocalRule, RoundSpec
+from common.parts import pass_order
 from regional.config import LearningConfig, RegionConfig
 from regional.progress import Progress, Stored
 
@@ -75,9 +76,37 @@ def round_spec(
     )
 
 
+class Form(NamedTuple):
+    """How updates travel: `FixedPoint`'s fields of these names."""
+
+    bits: Literal[8, 16]
+    parts: int
+    order: int
+
+
+def form_after(learning: LearningConfig, num_trained: int) -> Form:
+    """Form of the updates of a round that follows a committed one of its cycle.
+
+    Each pass through the parts has an order of its own: number ``num_trained // parts`` of those
+    that `seed` gives.
+    """
+    order = pass_order(learning.seed, num_trained // learning.parts) if learning.parts > 1 else 0
+    return Form(learning.bits, learning.parts, order)
+
+
+def form_of(rule: FixedPoint) -> Form:
+    """Form of the updates of a round."""
+    return Form(rule.bits, rule.parts, rule.order)
+
+
 def _fixed_point(learning: LearningConfig, progress: Progress) -> FixedPoint:
     return FixedPoint(
-        clip_norm=learning.clip_norm, bits=progress.bits, exponents=dict(progress.exponents)
+        clip_norm=learning.clip_norm,
+        bits=progress.bits,
+        exponents=dict(progress.exponents),
+        parts=progress.parts,
+        part=progress.num_trained % progress.parts,
+        order=progress.order,
     )
 
 

@@ -9,6 +9,7 @@ from common.fold import FRESH, late_factor
 from common.messages import LatePlan, RoundOutcome, RoundSpec
 from regional.commit import Repeated
 from regional.config import RegionConfig
+from regional.learning import form_after, form_of
 from regional.membership import Statuses, lags, round_counts
 from regional.progress import GroupProgress, Progress, is_excluded
 from regional.records import RingPlanned, RingSummed, RoundEnded
@@ -43,6 +44,9 @@ def committed(
         **round_counts(region.statuses, spec.round_id),
     )
     trained = repeated.exponents is not None
+    form = form_after(config.learning, region.progress.num_trained + 1)
+    if not trained:
+        form = form_of(spec.fixed_point)
     return RoundEnded(
         outcome=outcome,
         learning_rate=spec.local.learning_rate,
@@ -54,7 +58,9 @@ def committed(
         hospitals=ring.num_stored if spec.purpose == "train" else {},
         evaluation=repeated.evaluation,
         exponents=repeated.exponents,
-        next_bits=config.learning.bits if trained else spec.fixed_point.bits,
+        next_bits=form.bits,
+        next_parts=form.parts,
+        next_order=form.order,
         lags=lags(region.statuses, members, spec.opened_at),
         timings=timings_of(region.statuses, members),
     )
@@ -158,6 +164,8 @@ def _counted(
         hospitals=ring.num_stored,
         evaluation=sums.evaluation,
         next_bits=spec.fixed_point.bits,
+        next_parts=spec.fixed_point.parts,
+        next_order=spec.fixed_point.order,
         lags=sums.lags,
         timings=sums.timings,
     )

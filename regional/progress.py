@@ -99,6 +99,8 @@ class Progress:
         Slow groups; hospitals in none of them take part in the rounds that `spec` tells.
     paces : tuple of Pace
         How long the members of the last rings took.
+    bits, parts, order : int
+        Form of the next round's updates; the first of a cycle carries all in 16 bits.
     num_trained : int
         Committed training rounds of the region, over all days and cycles.
     num_failed : int
@@ -129,6 +131,8 @@ class Progress:
     state: Stored = Stored(EMPTY_DIGEST, 0)
     exponents: Mapping[str, int] = field(default_factory=dict)
     bits: Literal[8, 16] = 16
+    parts: int = 1
+    order: int = 0
     evaluation_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     last_round: int = 0
     last_generation: int = 0
@@ -249,6 +253,8 @@ def _after_cycle(progress: Progress, record: CycleStarted) -> Progress:
         state=Stored(EMPTY_DIGEST, 0),
         exponents=record.exponents,
         bits=16,
+        parts=1,
+        order=0,
         evaluation_shapes=record.evaluation_shapes,
         cycle_models=(),
     )
@@ -317,6 +323,8 @@ def _after_round(progress: Progress, record: RoundEnded) -> Progress:
         state=_moved(progress.state, outcome.state_digest, outcome.round_id),
         exponents=record.exponents or progress.exponents,
         bits=record.next_bits,
+        parts=record.next_parts,
+        order=record.next_order,
         num_trained=progress.num_trained + 1,
         trained=(*progress.trained, _trained(record)),
         cycle_models=(*progress.cycle_models, model)[-MAX_MEAN_OF:],

@@ -153,8 +153,10 @@ class RingSummed(Contract):
 class RoundEnded(Contract):
     """How a round ended; for a committed one this record is the commit.
 
-    `exponents` are those of the next round; None leaves them as they were.  `lags` are the seconds
-    from opening to ready of each member, `timings` those of its rank's work.
+    `exponents` are those of the next round; None leaves them as they were.  `next_bits` to
+    `next_order` are the form of its updates: written here, because stored updates count in
+    whichever round commits their base, whatever the configuration says by then.  `lags` are the
+    seconds from opening to ready of each member, `timings` those of its rank's work.
     """
 
     kind: Literal["round_ended"] = "round_ended"
@@ -169,6 +171,8 @@ class RoundEnded(Contract):
     evaluation: Counts = Field(default_factory=dict)
     exponents: dict[TensorName, int] | None = None
     next_bits: Literal[8, 16] = 16
+    next_parts: PositiveInt = 1
+    next_order: Count = 0
     group: Group = ()
     lags: Seconds = Field(default_factory=dict)
     timings: dict[Name, Timings] = Field(default_factory=dict)

@@ -33,22 +33,30 @@ class Job:
         The base when `train`, and every model of ``spec.evaluate``; digests verified.
     train : bool
         False when only the evaluation is wanted.
+    residual : mapping of str to float32 array or None
+        What the wristband learnt and did not send yet, in the shapes of the base; sparse rounds
+        add it to their update, others leave it.
     """
 
     identity: Identity
     spec: RoundSpec
     models: Mapping[str, Model]
     train: bool
+    residual: Model | None = None
 
 
 @dataclass(frozen=True)
 class LocalUpdate:
-    """A clipped, quantized update: int8 or int16 tensors named as the base's."""
+    """A clipped, quantized update: int8 or int16 tensors as they travel.
+
+    `residual` is what a sparse round left unsaid, float32 in the shapes of the base.
+    """
 
     base_digest: str
     num_examples: int
     num_saturated: int
     tensors: Mapping[str, npt.NDArray[np.signedinteger[Any]]]
+    residual: Model | None = None
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
-"""A wristband's local work in a round: score on held-out examples, train, clip, quantize."""
+"""A wristband's local work in a round: score on held-out examples, train, encode."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from common import fixedpoint
 from common.errors import ContractError
 from common.messages import RoundSpec
 from common.tasks.registry import get_task
 from common.tasks.task import Examples, Task, score
+from simulators.encoding import encode
 from simulators.jobs import Job, Learned, LocalEvaluation, LocalUpdate
 from simulators.public import public_examples
 from simulators.trainer import LocalTraining, device_seed, train
@@ -47,13 +47,12 @@ def _update(task: Task, job: Job, training: Examples) -> LocalUpdate:
     public = public_examples(spec.task) if spec.local.simulated else None
     trained = train(task, base, training, _plan(spec, job.identity.device), public)
     delta = {name: trained[name].astype(np.float64) - base[name] for name in base}
-    rule = spec.fixed_point
-    if set(rule.exponents) != set(delta):
+    if set(spec.fixed_point.exponents) != set(delta):
         raise ContractError("the round's exponents name other tensors than its base model")
-    integers = fixedpoint.quantize(
-        fixedpoint.clip(delta, rule.clip_norm), rule.exponents, rule.bits
+    sent = encode(spec.fixed_point, delta, job.residual)
+    return LocalUpdate(
+        spec.base_digest, len(training), sent.num_saturated, sent.tensors, sent.residual
     )
-    return LocalUpdate(spec.base_digest, len(training), integers.num_saturated, integers.tensors)
 
 
 def _plan(spec: RoundSpec, device: str) -> LocalTraining:

@@ -25,11 +25,11 @@ from common.wire import shapes_of
 from edge.aggregate import Aggregate, aggregate
 from regional.commit import Repeated, repeat_step
 from regional.config import Hospital, LearningConfig, RegionConfig, RoundsConfig
-from regional.learning import round_spec
+from regional.learning import form_after, round_spec
 from regional.progress import Progress, after
 from regional.records import CycleStarted, RoundEnded, RoundOpened
 from regional.seal import mean_model
-from simulators.jobs import Identity, Job
+from simulators.jobs import Identity, Job, Model
 from simulators.letters import update_message
 from simulators.local import learn
 
@@ -83,12 +83,13 @@ class Committed:
 
 @dataclass
 class _Region:
-    """What the coordinator remembers and its mailbox holds."""
+    """What the coordinator remembers, its mailbox holds and its wristbands keep."""
 
     config: RegionConfig
     progress: Progress
     model: Parameters
     state: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    residuals: dict[Identity, Model | None] = field(default_factory=dict)
 
 
 def run_study(study: Study, wearers: Mapping[str, Examples]) -> Iterator[Committed]:
@@ -110,9 +111,9 @@ def run_study(study: Study, wearers: Mapping[str, Examples]) -> Iterator[Committ
     for _ in range(study.num_rounds):
         spec = round_spec(region.config, region.progress, "train", (), region.progress.last_round)
         region.progress = after(region.progress, RoundOpened(spec=spec))
-        messages = _learnt(study, spec, region.model, wearers)
+        messages = _learnt(study, spec, region, wearers)
         repeated = _summed(spec, region, messages)
-        region.progress = after(region.progress, _ended(spec, repeated, study.learning))
+        region.progress = after(region.progress, _ended(spec, repeated, region))
         region.model, region.state = dict(repeated.model), dict(repeated.state)
         yield Committed(
             round_id=spec.round_id,
@@ -177,20 +178,22 @@ def _start(study: Study) -> _Region:
 
 
 def _learnt(
-    study: Study, spec: RoundSpec, model: Parameters, wearers: Mapping[str, Examples]
+    study: Study, spec: RoundSpec, region: _Region, wearers: Mapping[str, Examples]
 ) -> dict[str, list[bytes]]:
-    """The update messages of a round, by hospital."""
+    """The update messages of a round, by hospital; what they leave unsaid stays in `region`."""
     rng = np.random.default_rng([study.learning.seed, spec.round_id])
     messages: dict[str, list[bytes]] = {}
     for hospital, wristbands in sampled(study.roster, study.sample_fraction, rng).items():
         messages[hospital] = []
         for device, wearer in wristbands:
             who = Identity(REGION, hospital, device)
-            job = Job(who, spec, {spec.base_digest: model}, train=True)
+            models, unsaid = {spec.base_digest: region.model}, region.residuals.get(who)
+            job = Job(who, spec, models, train=True, residual=unsaid)
             training = wearers[wearer]
             update = learn(job, training, training.take(slice(0, 0))).update
             if update is not None:
                 messages[hospital].append(update_message(who, spec, update))
+                region.residuals[who] = update.residual
     return messages
 
 
@@ -204,7 +207,8 @@ def _summed(spec: RoundSpec, region: _Region, messages: Mapping[str, list[bytes]
     return repeat_step(spec, sums, region.model, region.state, region.config.learning.bits)
 
 
-def _ended(spec: RoundSpec, repeated: Repeated, learning: LearningConfig) -> RoundEnded:
+def _ended(spec: RoundSpec, repeated: Repeated, region: _Region) -> RoundEnded:
+    form = form_after(region.config.learning, region.progress.num_trained + 1)
     outcome = RoundOutcome(
         region=spec.region,
         day=spec.day,
@@ -222,5 +226,7 @@ def _ended(spec: RoundSpec, repeated: Repeated, learning: LearningConfig) -> Rou
         num_updates=repeated.num_updates,
         num_saturated=repeated.num_saturated,
         exponents=repeated.exponents,
-        next_bits=learning.bits,
+        next_bits=form.bits,
+        next_parts=form.parts,
+        next_order=form.order,
     )

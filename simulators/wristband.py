@@ -1,7 +1,9 @@
 """One wristband's states, without I/O: events in, actions out (docs/protocol.md, device side).
 
 It acts on what it was last told: the invite says which round is open and which models it needs;
-what it has made for that round is kept, and sent again, until the receipt.
+what it has made for that round is kept, and sent again, until the receipt.  What a sparse round's
+update left unsaid is kept too, and becomes part of the next once this one was stored and the
+region has moved on; a restarted wristband begins without.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from common.messages import (
     RoundSpec,
 )
 from simulators.actions import Action, Note, Publish, Subscribe, Unsubscribe, Work
-from simulators.jobs import Identity, Job, Learned, LocalUpdate
+from simulators.jobs import Identity, Job, Learned, LocalUpdate, Model
 from simulators.letters import evaluation_message, update_message
 from simulators.outbox import Outbox
 from simulators.shelf import SharedModel, read_model
@@ -32,15 +34,20 @@ TOO_LATE = frozenset({Reason.ROUND_CLOSED, Reason.WRONG_ROUND, Reason.NOT_INVITE
 
 @dataclass(frozen=True)
 class _Made:
-    """The update made for a base, and whether a receipt has settled it."""
+    """The update made for a base, whether a receipt has settled it, and as stored."""
 
     update: LocalUpdate
     spec: RoundSpec
     settled: bool = False
+    stored: bool = False
 
     def fits(self, spec: RoundSpec) -> bool:
         same_base = self.spec.base_digest == spec.base_digest
         return same_base and self.spec.fixed_point == spec.fixed_point
+
+    def was_taken(self, spec: RoundSpec) -> bool:
+        """Whether it was stored and its base then left: what it says need not be said again."""
+        return self.stored and self.spec.base_digest != spec.base_digest
 
 
 class Wristband:
@@ -74,6 +81,7 @@ class Wristband:
         self._models: dict[str, SharedModel] = {}
         self._asked: set[str] = set()
         self._made: _Made | None = None
+        self._residual: Model | None = None
         self._evaluated_round = 0
         self._given_up_round = 0
         self._working = False
@@ -185,14 +193,18 @@ class Wristband:
 
     def _forget_rounds(self) -> None:
         """Start afresh: the region's count of rounds began again, its ledgers know nothing."""
-        self._spec = self._made = None
+        self._spec = self._made = self._residual = None
         self._given_up_round = 0
         self._outbox.discard("update")
         self._outbox.discard("evaluation")
 
     def _open(self, spec: RoundSpec, now: float) -> None:
-        same_round = self._spec is not None and self._spec.round_id == spec.round_id
-        self._spec = spec
+        before, self._spec = self._spec, spec
+        same_round = before is not None and before.round_id == spec.round_id
+        if self._made and self._made.was_taken(spec):
+            self._residual = self._made.update.residual
+        if before and before.cycle != spec.cycle:
+            self._residual = None
         if self._made and not self._made.fits(spec):
             self._made = None
             self._outbox.discard("update")
@@ -211,7 +223,8 @@ class Wristband:
             return []
         if receipt.subject == "update" and self._made:
             too_late = receipt.status == "rejected" and receipt.reason in TOO_LATE
-            self._made = replace(self._made, settled=not too_late)
+            stored = receipt.status == "stored"
+            self._made = replace(self._made, settled=not too_late, stored=stored)
         if receipt.status == "stored":
             return []
         return [Note("message_rejected", f"{receipt.subject}: {receipt.reason}")]
@@ -248,9 +261,8 @@ class Wristband:
         if lacking or not digests or self._working:
             return lacking, None
         models = {digest: self._models[digest].tensors for digest in digests}
-        return lacking, Job(
-            self.identity, spec.model_copy(update={"evaluate": evaluate}), models, train
-        )
+        asked = spec.model_copy(update={"evaluate": evaluate})
+        return lacking, Job(self.identity, asked, models, train, self._residual if train else None)
 
     def _post(self, update: LocalUpdate, spec: RoundSpec, now: float) -> None:
         self._outbox.put("update", update_message(self.identity, spec, update), now)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from common.digest import tensors_digest
+from common.messages import FixedPoint
+from common.parts import part_indices
 from common.round_sums import Counts, sum_shapes, take_step
 from tests.builders.rounds import BASE, make_spec
 
@@ -48,3 +50,28 @@ def test_without_training_or_weight_the_model_stays(purpose: str, weight: int) -
 
 def test_counts_come_back_as_they_went() -> None:
     assert Counts.of({"counts": Counts(4, 3, 2, 1).tensor()}) == Counts(4, 3, 2, 1)
+
+
+def sparse(part: int = 1) -> FixedPoint:
+    return FixedPoint(clip_norm=1.0, exponents={"v": -3, "w": -14}, parts=5, part=part, order=8)
+
+
+def test_a_sparse_round_sums_its_part() -> None:
+    spec = make_spec(fixed_point=sparse())
+    assert sum_shapes(spec, {"v": (30, 20), "w": (2,)}) == {
+        "update/v": (120,), "update/w": (2,), "counts": (4,)
+    }  # fmt: skip
+    evaluation = make_spec(fixed_point=sparse(), purpose="evaluate")
+    assert sum_shapes(evaluation, {"v": (30, 20), "w": (2,)}) == {"counts": (4,)}
+
+
+def test_step_of_a_sparse_round_leaves_what_it_did_not_carry() -> None:
+    base = MODEL | {"v": np.full((30, 20), 7.0, np.float32)}
+    sums = make_sums() | {"update/v": np.full(120, 16, np.int64)}
+    step = take_step(make_spec(fixed_point=sparse()), sums, base, {})
+    moved = np.zeros(600, bool)
+    moved[part_indices(sparse(), "v", 600)] = True
+    assert step.mean is not None
+    assert step.mean["v"].shape == (30, 20)
+    assert np.array_equal(step.model["v"].ravel(), np.where(moved, 8.0, 7.0))
+    assert step.model["w"].tolist() == [1.5, 1.0]

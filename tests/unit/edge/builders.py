@@ -70,6 +70,26 @@ def make_spec(round_id: int = 1, base: str = BASE, **changes: object) -> RoundSp
     return RoundSpec.model_validate(fields | changes)
 
 
+SPARSE_SHAPES = {"bias": (3,), "weight": (20, 30)}
+SPARSE = {"parts": 4, "part": 2, "order": 5, "bits": 8}
+
+
+def make_sparse_spec(**changes: object) -> RoundSpec:
+    """A round that carries the third of four parts, in 8 bits."""
+    exponents = dict.fromkeys(SPARSE_SHAPES, -6)  # 127 * 2**-7 is just below the clip norm
+    fields = {"fixed_point": {"clip_norm": 1.0, "exponents": exponents, **SPARSE}} | changes
+    return make_spec(**fields)  # type: ignore[arg-type]  # a builder's keywords
+
+
+def make_part(seed: int = 0) -> npt.NDArray[np.int8]:
+    """What an update carries in that round: three numbers of `bias`, 150 of `weight`."""
+    return np.random.default_rng(seed).integers(-9, 9, 3 + 150).astype(np.int8)
+
+
+def make_sparse_update(device: str = "band-a", seed: int = 0, **header: object) -> bytes:
+    return make_update(device, seed, {"part": make_part(seed)}, **header)
+
+
 def location(digest: str) -> str:
     return message_path(REGION, "ring", 0, f"{digest}.safetensors")
 

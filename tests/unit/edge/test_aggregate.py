@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 
 from common.digest import tensors_digest
+from common.errors import ContractError
 from edge.aggregate import aggregate
 from tests.unit.edge.builders import (
     BASE,
     HOSPITAL,
     SHAPES,
+    SPARSE_SHAPES,
     make_evaluation,
     make_integers,
+    make_part,
+    make_sparse_spec,
+    make_sparse_update,
     make_spec,
     make_update,
 )
@@ -71,3 +76,33 @@ def test_fewer_devices_than_allowed_stay_out_of_the_sum() -> None:
     made = aggregate(HOSPITAL, spec, SHAPES, updates(), [make_evaluation()])
     assert (made.header.weight, made.members) == (0, ())
     assert not any(t.any() for t in made.tensors.values())
+
+
+def test_a_sparse_round_folds_the_part_alone() -> None:
+    spec = make_sparse_spec(weighting="examples")
+    sent = [
+        make_sparse_update(device, seed, num_examples=num)
+        for seed, (device, num) in enumerate(EXAMPLES.items())
+    ]
+    made = aggregate(HOSPITAL, spec, SPARSE_SHAPES, sent, [])
+    plain = np.sum(
+        [num * make_part(i).astype(np.int64) for i, num in enumerate(EXAMPLES.values())], 0
+    )
+    assert np.array_equal(made.tensors["update/bias"], plain[:3])
+    assert np.array_equal(made.tensors["update/weight"], plain[3:])
+    assert made.encoded() == aggregate(HOSPITAL, spec, SPARSE_SHAPES, sent[::-1], []).encoded()
+
+
+def test_nothing_stored_in_a_sparse_round_gives_zeros_of_the_part() -> None:
+    made = aggregate(
+        HOSPITAL, make_sparse_spec(min_devices=2), SPARSE_SHAPES, [make_sparse_update()], []
+    )
+    assert {n: t.shape for n, t in made.tensors.items()} == {
+        "update/bias": (3,), "update/weight": (150,), "counts": (4,)
+    }  # fmt: skip
+    assert not any(t.any() for t in made.tensors.values())
+
+
+def test_an_update_of_another_form_is_not_folded() -> None:
+    with pytest.raises(ContractError):
+        aggregate(HOSPITAL, make_sparse_spec(), SPARSE_SHAPES, [make_update()], [])

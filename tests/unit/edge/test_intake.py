@@ -14,9 +14,13 @@ from tests.unit.edge.builders import (
     REGION,
     ROSTER,
     SHAPES,
+    SPARSE_SHAPES,
     STATION,
     make_evaluation,
     make_integers,
+    make_part,
+    make_sparse_spec,
+    make_sparse_update,
     make_spec,
     make_update,
 )
@@ -173,3 +177,55 @@ def test_size_limit_grows_with_the_model_and_fits_an_honest_message() -> None:
 def test_rejects_more_saturated_coordinates_than_there_are(num_saturated: int) -> None:
     assert judge(make_update(num_saturated=15)) is None
     assert judge(make_update(num_saturated=num_saturated)) == Reason.IMPOSSIBLE_COUNTS
+
+
+def sparse_round() -> OpenRound:
+    return OpenRound(make_sparse_spec(), ROSTER, SPARSE_SHAPES)
+
+
+def test_accepts_the_part_that_a_sparse_round_asks_for() -> None:
+    assert judge(make_sparse_update(), sparse_round()) is None
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {},
+        {"part": make_part()[:-1]},
+        {"part": np.append(make_part(), np.int8(0))},
+        {"part": make_part()[np.newaxis]},
+        {"part": make_part().astype(np.int16)},
+        {"part": make_part().astype(np.float32)},
+        {"other": make_part()},
+        {"part": make_part(), "bias": np.zeros(3, np.int8)},
+        {n: np.zeros(shape, np.int8) for n, shape in SPARSE_SHAPES.items()},
+        {"bias": np.zeros(3, np.int8), "weight": np.zeros(150, np.int8)},
+    ],
+)
+def test_rejects_what_is_not_the_part_of_a_sparse_round(tensors: dict[str, np.ndarray]) -> None:
+    assert judge(make_update(tensors=tensors), sparse_round()) == Reason.WRONG_SHAPE
+
+
+def test_rejects_a_part_in_a_dense_round() -> None:
+    assert judge(make_sparse_update()) == Reason.WRONG_SHAPE
+
+
+def test_rejects_a_part_that_is_cut_short_or_not_finite() -> None:
+    assert judge(make_sparse_update()[:-1], sparse_round()) == Reason.MALFORMED
+    endless = {"part": np.full(153, np.nan, np.float32)}
+    assert judge(make_update(tensors=endless), sparse_round()) == Reason.NOT_FINITE
+
+
+def test_each_coordinate_of_a_part_is_measured_by_its_own_tensors_scale() -> None:
+    fixed = make_sparse_spec().fixed_point
+    part = np.zeros(153, np.int8)
+    part[:3] = 100  # those of `bias`, which comes first
+    for exponent, expected in ((-8, None), (-7, Reason.NORM)):  # norms 0.68 and 1.35
+        rule = fixed.model_copy(update={"exponents": {"bias": exponent, "weight": -20}})
+        current = OpenRound(make_sparse_spec(fixed_point=rule), ROSTER, SPARSE_SHAPES)
+        assert judge(make_update(tensors={"part": part}), current) == expected
+
+
+@pytest.mark.parametrize(("num", "expected"), [(153, None), (154, Reason.IMPOSSIBLE_COUNTS)])
+def test_no_more_of_a_part_saturates_than_it_holds(num: int, expected: Reason | None) -> None:
+    assert judge(make_sparse_update(num_saturated=num), sparse_round()) == expected

@@ -3,21 +3,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common import fold, wire
+from common import fold, parts, wire
 from common.digest import tensors_digest
 from common.errors import ContractError
 from common.messages import RingSumHeader
 from common.round_sums import sum_shapes
 from common.wire import shapes_of
-from edge import ring_sum
+from edge import packing, ring_sum
 from edge.aggregate import aggregate
 from tests.unit.edge.builders import (
     BASE,
     HOSPITAL,
     SHAPES,
+    SPARSE_SHAPES,
     make_evaluation,
     make_model,
+    make_part,
     make_plan,
+    make_sparse_spec,
+    make_sparse_update,
     make_spec,
     make_update,
 )
@@ -118,3 +122,32 @@ def test_fedadam_state_is_stepped() -> None:
     )
     _, state = fold.server_step(make_model(), {}, mean, spec.server)
     assert done.report.state_digest == tensors_digest(state)
+
+
+def test_a_sparse_round_goes_through_the_ring_as_its_part_and_moves_only_that() -> None:
+    base = {n: np.ones(shape, np.float32) for n, shape in SPARSE_SHAPES.items()}
+    spec, plan = make_sparse_spec(base=tensors_digest(base)), make_plan(total_weight=2)
+    shapes, width = sum_shapes(spec, SPARSE_SHAPES), ring_sum.width_of(spec, plan)
+    vectors = [
+        ring_sum.flatten(
+            aggregate(HOSPITAL, spec, SPARSE_SHAPES, [make_sparse_update(seed=s)], []).tensors,
+            shapes,
+            spec,
+            width,
+        )
+        for s in (0, 1)
+    ]
+    assert vectors[0].size == packing.num_lanes(153, width) + 4
+    sums = ring_sum.unflatten(np.add(*vectors), shapes, width)
+    plain = make_part(0).astype(np.int64) + make_part(1)
+    assert np.array_equal(np.concatenate([sums["update/bias"], sums["update/weight"]]), plain)
+
+    done = ring_sum.finish(spec, plan, base, {}, sums)
+    expected = {n: value.astype(np.float64) for n, value in base.items()}
+    step = 2.0 ** spec.fixed_point.exponents["weight"]
+    expected["bias"] += plain[:3] * step / 2
+    chosen = parts.part_indices(spec.fixed_point, "weight", 600)
+    expected["weight"].ravel()[chosen] += plain[3:] * step / 2
+    plainly = {n: value.astype(np.float32) for n, value in expected.items()}
+    assert done.report.model_digest == tensors_digest(plainly)
+    assert np.count_nonzero(plainly["weight"] != 1) <= 150

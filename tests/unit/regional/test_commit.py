@@ -10,6 +10,7 @@ from common.digest import tensors_digest
 from common.errors import ContractError
 from common.fixedpoint import first_exponents
 from common.messages import FixedPoint, LocalRule, RankResult, RoundSpec, ServerRule
+from common.parts import part_indices
 from regional.commit import repeat_step
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -120,3 +121,29 @@ def test_refuses_sums_that_are_not_those_of_the_round(name: str, tensor: Any) ->
     spec = make_spec()
     with pytest.raises(ContractError):
         repeat_step(spec, {**make_sums(spec), name: tensor}, BASE, {}, 16)
+
+
+def make_sparse(number: int, peak: int) -> tuple[RoundSpec, Arrays, Arrays]:
+    """Round, sums and base; the part holds `peak` once, and zeros."""
+    base: Arrays = {"w": np.ones((30, 20), np.float32)}
+    rule = FixedPoint(clip_norm=1.0, bits=8, exponents={"w": -12}, parts=4, part=number, order=1)
+    update = np.zeros(150, np.int64)
+    update[7] = peak
+    sums = {"update/w": update, "counts": np.array([1, 1, 0, 0], np.int64)}
+    digest = tensors_digest(base)
+    changes = {"base_digest": digest, "locations": {digest: "county/ring/000000/x"}, "evaluate": ()}
+    return make_spec(fixed_point=rule, **changes), sums, base
+
+
+@pytest.mark.parametrize(("peak", "expected"), [(0, -12), (1, -15), (7, -13), (127, -12)])
+def test_scales_after_a_sparse_round_follow_the_part_and_never_grow(
+    peak: int, expected: int
+) -> None:
+    spec, sums, base = make_sparse(2, peak)
+    assert repeat_step(spec, sums, base, {}, 8).exponents == {"w": expected}
+
+
+def test_a_sparse_round_moves_its_part_alone() -> None:
+    spec, sums, base = make_sparse(2, 64)
+    moved = repeat_step(spec, sums, base, {}, 8).model["w"].ravel() != 1
+    assert np.flatnonzero(moved).tolist() == [part_indices(spec.fixed_point, "w", 600)[7]]

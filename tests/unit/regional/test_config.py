@@ -53,6 +53,7 @@ def test_the_environment_lies_between_file_and_overrides(
         ("rounds.deadline_s=-1", "rounds.deadline_s"),
         ("rounds.rounds_per_day=[]", "rounds.rounds_per_day"),
         ("learning.bits=12", "learning.bits"),
+        ("learning.parts=65", "learning.parts"),
         ("learning.lr_end=1.0", "lr_end"),
         ("learning.mu=0.1", "mu"),
         ("seal.wait_for_release_s=5", "cloud_key"),
@@ -91,3 +92,10 @@ def test_clip_norm_is_one_that_exponents_can_serve(toml: Path, clip_norm: str) -
 def test_without_a_number_of_days_no_day_is_the_last() -> None:
     assert not RoundsConfig(num_days=0).is_last(10_000)
     assert [RoundsConfig(num_days=2).is_last(day) for day in (1, 2)] == [False, True]
+
+
+def test_parts_and_fedadam_exclude_each_other(toml: Path) -> None:
+    changes = ["learning.parts=4", "learning.algorithm=fedadam"]
+    with pytest.raises(ConfigError, match="its moments would decay"):
+        RegionConfig.load(toml, changes)
+    assert RegionConfig.load(toml, changes[:1]).learning.parts == 4

@@ -5,8 +5,9 @@ import math
 import pytest
 
 from common.messages import Digest
+from common.parts import pass_order
 from regional.config import LearningConfig, RegionConfig
-from regional.learning import learning_rate, location, round_spec
+from regional.learning import form_after, learning_rate, location, round_spec
 from regional.progress import Progress, Stored
 
 RULE = LearningConfig(lr_start=0.2, lr_end=0.02, lr_rounds=10)
@@ -76,3 +77,36 @@ def test_eight_bits_begin_after_the_first_round_of_a_cycle() -> None:
     progress = Progress(cycle=1, task="dummy", model=Stored(digest(1), 0), exponents={"w": -9})
     spec = round_spec(make_config(bits=8), progress, "train", [], now=50.0)
     assert spec.fixed_point.bits == 16
+
+
+def test_parts_begin_after_the_first_round_of_a_cycle() -> None:
+    progress = Progress(cycle=1, task="dummy", model=Stored(digest(1), 0), exponents={"w": -9})
+    fixed = round_spec(make_config(parts=4), progress, "train", [], now=50.0).fixed_point
+    assert (fixed.parts, fixed.part, fixed.order) == (1, 0, 0)
+
+
+def test_rounds_go_through_the_parts_and_each_pass_has_an_order_of_its_own() -> None:
+    config, seen = make_config(parts=3, seed=7), []
+    for num_trained in range(1, 8):
+        form = form_after(config.learning, num_trained)
+        progress = Progress(
+            cycle=1,
+            task="dummy",
+            model=Stored(digest(1), 0),
+            exponents={"w": -9},
+            num_trained=num_trained,
+            parts=form.parts,
+            order=form.order,
+        )
+        fixed = round_spec(config, progress, "train", [], now=50.0).fixed_point
+        seen.append((fixed.part, fixed.order))
+    orders = [pass_order(7, number) for number in range(3)]
+    assert seen == [
+        (1, orders[0]), (2, orders[0]),
+        (0, orders[1]), (1, orders[1]), (2, orders[1]),
+        (0, orders[2]), (1, orders[2]),
+    ]  # fmt: skip
+
+
+def test_without_parts_the_order_stays_zero() -> None:
+    assert form_after(LearningConfig(bits=8), 5) == (8, 1, 0)

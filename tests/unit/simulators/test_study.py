@@ -88,3 +88,9 @@ def test_a_wearer_without_beats_is_an_error() -> None:
     nobody = WEARERS["1"].take(slice(0, 0))
     with pytest.raises(ConfigError, match="without labelled beats"):
         list(run_study(Study(ROSTER, LearningConfig(), 1, "dummy"), {**WEARERS, "1": nobody}))
+
+
+def test_sparse_rounds_learn_and_are_smaller_than_dense_ones() -> None:
+    dense, *_, last = study(num_rounds=30, num_steps=10, bits=8, parts=4)
+    assert accuracy(last, dummy_examples(99, 500)) > 0.9
+    assert last.bytes_up < dense.bytes_up  # one tensor of 8 bits instead of two of 16

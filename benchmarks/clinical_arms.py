@@ -36,10 +36,12 @@ TRAINING_CODE = (
     "common/tasks/rhythm_start.*",
     "common/tasks/task.py",
     "common/f*.py",
+    "common/parts.py",
     "common/round_sums.py",
     "simulators/rhythm*.py",
     "simulators/p[au]*.py",
     "simulators/trainer.py",
+    "simulators/encoding.py",
     "simulators/local.py",
     "simulators/study.py",
     "edge/aggregate.py",
@@ -158,7 +160,8 @@ def kept_or_trained(
     arm: Arm, seed: int, wearers: Mapping[str, Examples], folder: Path, tell: Tell
 ) -> dict[str, Parameters]:
     """As `train_arm`, but a run that an interrupted benchmark finished is read from `folder`."""
-    path = folder / f"{arm.name}-{seed}-{_key(arm, seed, wearers)}.safetensors"
+    stated = asdict(arm) | {"rule": arm.rule(seed).model_dump(mode="json"), "num_seeds": 0}
+    path = folder / f"{arm.name}-{seed}-{run_key(stated, wearers)}.safetensors"
     if path.exists():
         return _unflattened(load_file(path))
     models = train_arm(arm, seed, wearers, tell)
@@ -206,10 +209,9 @@ def _centralised(arm: Arm, seed: int, wearers: Mapping[str, Examples], tell: Tel
     return mean_model(models[-MEAN_OF:])
 
 
-def _key(arm: Arm, seed: int, wearers: Mapping[str, Examples]) -> str:
-    """What a run depends on: arm, constants, beats and the code of everything that trains."""
+def run_key(stated: Mapping[str, Any], wearers: Mapping[str, Examples]) -> str:
+    """What a run depends on: constants, beats and the code of everything that trains."""
     head = hashlib.sha256()
-    stated = asdict(arm) | {"rule": arm.rule(seed).model_dump(mode="json"), "num_seeds": 0}
     head.update(json.dumps(stated, sort_keys=True).encode())
     for name, examples in sorted(wearers.items()):
         head.update(name.encode() + examples.labels.tobytes())

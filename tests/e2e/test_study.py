@@ -32,8 +32,9 @@ def training_of(source: ExampleSource, roster: Roster) -> dict[str, Examples]:
         {},
         {"algorithm": "fedprox", "mu": 0.1, "bits": 8},
         {"algorithm": "fedadam", "weighting": "examples"},
+        {"bits": 8, "parts": 4, "seed": 3},
     ],
-    ids=["fedavg", "fedprox-8-bit", "fedadam-by-examples"],
+    ids=["fedavg", "fedprox-8-bit", "fedadam-by-examples", "8-bit-parts"],
 )
 def test_study_commits_the_digests_of_a_region(tmp_path: Path, learning: dict[str, Any]) -> None:
     region = make_region(tmp_path, learning=learning, seal={"mean_of": 2})
@@ -51,8 +52,12 @@ def test_study_commits_the_digests_of_a_region(tmp_path: Path, learning: dict[st
 
 
 @pytest.mark.slow
-def test_study_commits_the_digests_of_a_region_that_learns_beats(tmp_path: Path) -> None:
-    learning = {"num_steps": 3, "batch_size": 16}
+@pytest.mark.parametrize("codec", [{}, {"bits": 8, "parts": 4}], ids=["16-bit", "8-bit-parts"])
+def test_study_commits_the_digests_of_a_region_that_learns_beats(
+    tmp_path: Path, codec: dict[str, Any]
+) -> None:
+    """Of sparse rounds only these split tensors: the dummy task's are too small."""
+    learning = {"num_steps": 3, "batch_size": 16, **codec}
     region = make_region(tmp_path, BEATS_ROSTER, task="beats", learning=learning, data=tmp_path)
     with running(region):
         region.wait(lambda: region.status().get("phase") == "finished", 240, "the end of the day")

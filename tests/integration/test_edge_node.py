@@ -511,6 +511,41 @@ def test_wrong_messages_get_their_reason_and_the_good_ones_count(played: Played)
     assert sum(row["num"] for row in refused) >= len(wrong) + 1 + 2 + 2
 
 
+def test_a_sparse_round_takes_its_part_and_nothing_else(played: Played) -> None:
+    played.start_node()
+    dense = make_spec(played.put_model(0))
+    coarse = dict.fromkeys(SHAPES, -7)  # 127 * 2**-7 is just below the clip norm
+    fixed = dense.fixed_point.model_copy(
+        update={"bits": 8, "parts": 4, "part": 1, "exponents": coarse}
+    )
+    spec = dense.model_copy(update={"fixed_point": fixed})
+    played.say("open", spec=spec)
+    played.wait_status(lambda s: s.phase == "collecting", "the round")
+    part = np.arange(-7, 8, dtype=np.int8)  # tensors so small are whole in every part
+    header, _ = wire.decode(make_update(spec, "band-a"), UpdateHeader)
+    saturated = header.model_copy(update={"num_saturated": 16})
+    good = wire.encode(header, {"part": part})
+    for data, reason in {
+        good[:-1]: "malformed",
+        make_update(spec, "band-a"): "wrong_shape",
+        wire.encode(header, {"part": part[1:]}): "wrong_shape",
+        wire.encode(header, {"part": part.astype(np.int16)}): "wrong_shape",
+        wire.encode(header, {"parts": part}): "wrong_shape",
+        wire.encode(header, {"part": np.full(15, np.nan, np.float32)}): "not_finite",
+        wire.encode(header, {"part": np.full(15, 127, np.int8)}): "norm",
+        wire.encode(saturated, {"part": part}): "impossible_counts",
+    }.items():
+        assert played.send("band-a", "update", data).reason == reason
+    for device in DEVICES:
+        data = wire.encode(header.model_copy(update={"device": device}), {"part": part})
+        assert played.send(device, "update", data).status == "stored"
+    played.wait_status(lambda s: s.phase == "ready", "readiness")
+    file = played.folder / "edge" / "rounds" / "aggregate-000001.safetensors"
+    _, tensors = wire.decode(file.read_bytes(), AggregateHeader)
+    assert tensors["update/bias"].tolist() == [-14, -12, -10]
+    assert tensors["update/weight"].ravel().tolist() == list(range(-8, 16, 2))
+
+
 def test_flood_of_refusals_fills_neither_ledger_nor_memory(played: Played) -> None:
     played.start_node()
     spec = make_spec(played.put_model(0))

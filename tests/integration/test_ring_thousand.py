@@ -1,4 +1,4 @@
-"""A thousand random rounds on real rings of 1 to 16 ranks, against one process's integer sum."""
+"""A thousand random rounds, half of them sparse, on real rings of 1 to 16 ranks, against one sum."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from common.messages import (
     RoundSpec,
     ServerRule,
 )
+from common.parts import part_shapes
 from common.round_sums import Counts
 from edge.rank_protocol import Join
 from regional.rendezvous import Rendezvous
@@ -62,6 +63,9 @@ def make_case(rng: np.random.Generator, round_id: int, num_ranks: int) -> Case:
         tuple(int(n) for n in rng.integers(0, 9, rng.integers(0, 4)))
         for _ in range(rng.integers(1, 5))
     ]
+    parts = 1 if rng.random() < 0.5 else int(rng.integers(2, 65))
+    if parts > 1:
+        shapes.append((int(rng.integers(16, 40)), 16))  # enough to be split
     base = {
         f"t{i}": rng.standard_normal(shape).astype(np.float32) for i, shape in enumerate(shapes)
     }
@@ -78,7 +82,12 @@ def make_case(rng: np.random.Generator, round_id: int, num_ranks: int) -> Case:
         server=ServerRule(),
         local=LocalRule(learning_rate=0.1, num_steps=1, batch_size=1),
         fixed_point=FixedPoint(
-            clip_norm=1.0, bits=bits, exponents=fixedpoint.first_exponents(base, 1.0, bits)
+            clip_norm=1.0,
+            bits=bits,
+            exponents=fixedpoint.first_exponents(base, 1.0, bits),
+            parts=parts,
+            part=int(rng.integers(parts)),
+            order=int(rng.integers(1 << 53)),
         ),
         evaluate=(digest,),
         evaluation_shapes={"confusion": (2, 2)},
@@ -95,8 +104,8 @@ def make_sums(rng: np.random.Generator, spec: RoundSpec, base: dict[str, Any], w
     most = weight * fixedpoint.largest(spec.fixed_point.bits)
     extreme = rng.random() < 0.3  # every number at its bound
     sums: Sums = {}
-    for name, tensor in base.items():
-        numbers = rng.integers(-most, most + 1, tensor.shape)
+    for name, shape in part_shapes(spec.fixed_point, wire.shapes_of(base)).items():
+        numbers = rng.integers(-most, most + 1, shape)
         sums[f"update/{name}"] = np.sign(numbers) * most if extreme else numbers
     sums[f"evaluation/{spec.base_digest}/confusion"] = rng.integers(0, 1 << 48, (2, 2))
     sums["counts"] = Counts(weight, weight, int(rng.integers(0, 9)), 0).tensor()

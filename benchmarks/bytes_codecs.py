@@ -48,7 +48,6 @@ CODECS: tuple[Codec, ...] = (
     Codec("int8", {"bits": 8}),
     Codec("int8_parts4", {"bits": 8, "parts": 4}),
     Codec("int8_parts8", {"bits": 8, "parts": 8}),
-    Codec("int8_parts10", {"bits": 8, "parts": 10}),
     Codec("int8_parts16", {"bits": 8, "parts": 16}),
 )
 

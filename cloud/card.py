@@ -164,6 +164,7 @@ def _provenance(sealed: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("wristbands that evaluated", sealed["num_evaluated_devices"]),
         ("algorithm", f"{rule}, weighting {sealed['weighting']}"),
         ("clip norm, bits", f"{sealed['clip_norm']:g}, {sealed['fixed_point_bits']}"),
+        ("parts an update is sent in", sealed["fixed_point_parts"]),
         ("in service before", sealed["in_service_release"] or "nothing"),
     ]
 

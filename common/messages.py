@@ -468,6 +468,7 @@ class SealedHeader(Contract):
     server: ServerRule
     local: LocalRule
     fixed_point_bits: Literal[8, 16]
+    fixed_point_parts: Annotated[int, Field(ge=1, le=64)] = 1
     clip_norm: Positive
     weighting: Literal["uniform", "examples"]
     privacy: PrivacyAccount = PrivacyAccount()

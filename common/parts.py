@@ -29,7 +29,7 @@ from common.digest import Tensors
 from common.errors import ContractError
 from common.messages import FixedPoint
 
-SPLIT_FROM = 256
+SPLIT_FROM = 32
 PART = "part"
 """Name of the one tensor of a sparse update."""
 

@@ -81,6 +81,7 @@ def sealed_message(
         server=training.server,
         local=training.local,
         fixed_point_bits=training.fixed_point.bits,
+        fixed_point_parts=training.fixed_point.parts,
         clip_norm=training.fixed_point.clip_norm,
         weighting=training.weighting,
         data_source=config.seal.data_source,

@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from benchmarks.bytes import table
-from benchmarks.bytes_codecs import CODECS, PEER
+from benchmarks.bytes_codecs import CODECS, PEER, Codec, learn
 from benchmarks.bytes_figures import summarise
 from benchmarks.bytes_plots import frontier
 from benchmarks.bytes_run import Ran
+from common.fixedpoint import first_exponents
 from regional.config import LearningConfig
+from simulators.workers import ExampleSource
 
 
 def make_ran(codec: str, seed: int, sent: float, wrong: int) -> Ran:
@@ -67,6 +70,16 @@ def test_table_and_chart_name_every_codec(tmp_path: Path) -> None:
         assert name in told
         assert name in drawn
     assert "less than seeds differ" in told
+
+
+def test_float32_learns_what_the_product_learns_but_for_rounding(tmp_path: Path) -> None:
+    wearers = {"syn01": ExampleSource("beats", tmp_path).split("syn01")[0].take(slice(0, 80))}
+    plain = learn(Codec(PEER, None), 0, 1, wearers)
+    ours = learn(Codec("int16", {"clip_norm": 20.0}), 0, 1, wearers)  # which clips nothing
+    step = max(2.0**e for e in first_exponents(ours.model, 20.0, 16).values())
+    differences = [np.abs(ours.model[name] - plain.model[name]).max() for name in ours.model]
+    assert 0 < max(differences) <= step / 2 + 1e-6
+    assert plain.bytes_up[0] > 1.9 * ours.bytes_up[0]
 
 
 def test_codecs_differ_from_the_recipe_in_bits_and_parts_only() -> None:

@@ -15,7 +15,7 @@ from common import parts
 from common.errors import ContractError
 from common.messages import FixedPoint
 
-SHAPES = {"a": (20, 30), "b": (7,), "c": (256,), "d": (255,), "e": ()}
+SHAPES = {"a": (20, 30), "b": (7,), "c": (32,), "d": (31,), "e": ()}
 MASK = (1 << 64) - 1
 
 
@@ -52,7 +52,7 @@ def test_a_part_is_every_third_place_of_the_hashed_order(part: int) -> None:
     assert found.tolist() == sorted(plain_order(77, "conv.weight", 500)[part::3])
 
 
-@given(st.integers(2, 64), st.integers(256, 3000), st.integers(0, 1 << 53), st.text(max_size=5))
+@given(st.integers(2, 64), st.integers(32, 3000), st.integers(0, 1 << 53), st.text(max_size=5))
 def test_parts_of_an_order_hold_each_coordinate_once(
     num: int, size: int, order: int, name: str
 ) -> None:
@@ -70,9 +70,9 @@ def test_orders_and_tensors_differ_in_their_parts() -> None:
 
 def test_small_tensors_are_whole_in_every_part() -> None:
     assert parts.part_shapes(make_rule(4, 3), SHAPES) == {
-        "a": (150,), "b": (7,), "c": (64,), "d": (255,), "e": ()
+        "a": (150,), "b": (7,), "c": (8,), "d": (31,), "e": ()
     }  # fmt: skip
-    assert parts.wire_shapes(make_rule(4, 3), SHAPES) == {"part": (150 + 7 + 64 + 255 + 1,)}
+    assert parts.wire_shapes(make_rule(4, 3), SHAPES) == {"part": (150 + 7 + 8 + 31 + 1,)}
 
 
 def test_without_parts_everything_is_as_it_was() -> None:
@@ -98,12 +98,12 @@ def test_the_parts_of_a_pass_put_together_are_the_whole(num: int) -> None:
         back = parts.spread(rule, SHAPES, parts.from_wire(rule, SHAPES, sent))
         seen = {name: seen[name] + back[name] for name in SHAPES}
     for name, value in tensors.items():
-        assert np.array_equal(seen[name], value * (1 if value.size >= 256 else num))
+        assert np.array_equal(seen[name], value * (1 if value.size >= parts.SPLIT_FROM else num))
 
 
 @pytest.mark.parametrize(
     "tensors",
-    [{}, {"part": np.zeros(3)}, {"part": np.zeros((1, 477))}, {"a": np.zeros(477)}],
+    [{}, {"part": np.zeros(3)}, {"part": np.zeros((1, 197))}, {"a": np.zeros(197)}],
     ids=["nothing", "length", "shape", "name"],
 )
 def test_refuses_bytes_of_another_form(tensors: dict[str, Any]) -> None:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from common.digest import tensors_digest
 from common.errors import ConfigError, ContractError, RingError
 from common.mailbox import message_path
-from common.wire import encode_json, shapes_of
+from common.wire import encode_json
 from regional.commit import repeat_step
 from regional.config import RegionConfig
 from regional.coordinator import candidate_models
-from regional.late import late_sums
 from regional.ledger import Ledger
 from regional.messages import (
     Append,
@@ -128,9 +127,7 @@ class Hands:
         waiting = effect.contributions
         rounds = tuple(each.spec.round_id for each in waiting)
         try:
-            base, _ = self._store.base_of(effect.spec)
-            sums = [(each, self._store.sums(each.spec, each.sums_digest)) for each in waiting]
-            late = late_sums(shapes_of(base), sums)
+            late = self._store.made_late(effect.spec, waiting)
         except (ContractError, ConfigError, FileNotFoundError) as fault:
             return LateRefused(rounds, str(fault)[:400])
         return LateMade(self._store.put_late(late, effect.spec, rounds))

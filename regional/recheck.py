@@ -19,7 +19,7 @@ from common.wire import with_prefix
 from regional.commit import Repeated, repeat_step
 from regional.config import RegionConfig
 from regional.groups import contributions
-from regional.late import Contribution, late_sums
+from regional.late import Contribution
 from regional.learning import location
 from regional.progress import Progress, Stored, after
 from regional.records import HospitalAdmitted, Record, RoundEnded
@@ -178,8 +178,8 @@ def _late_digest(store: Store, claim: Claim) -> dict[str, str]:
     """Digest of what slow groups' rounds add, made again from their own sums."""
     if claim.late is None:
         return {}
-    sums = ((each, store.sums(each.spec, each.sums_digest)) for each in claim.contributions)
-    tensors = with_prefix("update", late_sums(sums).sums.tensors)
+    late = store.made_late(claim.spec, claim.contributions)
+    tensors = with_prefix("update", late.sums.tensors)
     return {"late_digest": tensors_digest(tensors)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy.typing as npt
@@ -20,7 +20,8 @@ from common.messages import (
     RoundSpec,
     ServerStateHeader,
 )
-from common.wire import decode, encode, with_prefix, without_prefix
+from common.wire import decode, encode, shapes_of, with_prefix, without_prefix
+from regional.late import Contribution, late_sums
 from regional.learning import location
 from regional.progress import Stored
 
@@ -105,6 +106,18 @@ class Store:
             raise ContractError(f"{path} holds the sums of another round or base")
         _check_digest(path, tensors, digest)
         return tensors
+
+    def made_late(self, spec: RoundSpec, contributions: Iterable[Contribution]) -> Scaled:
+        """What slow groups' rounds add to the round of `spec`, from their rings' sums.
+
+        Raises
+        ------
+        ContractError, FileNotFoundError
+            When sums or base are missing or not what they are called, or leave 62 bits.
+        """
+        base, _ = self.base_of(spec)
+        sums = ((each, self.sums(each.spec, each.sums_digest)) for each in contributions)
+        return late_sums(shapes_of(base), sums)
 
     def put_late(self, late: Scaled, spec: RoundSpec, rounds: tuple[int, ...]) -> LatePlan:
         """Write what slow groups' rounds add to the round of `spec`; again is no fault."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.mailbox import message_path
-from regional.late import Contribution, late_sums
+from regional.late import Contribution
 from regional.messages import PutModels, RepeatStep, StepRepeated
 from regional.outcomes import committed
 from regional.recheck import Check, Claim, check, claims
@@ -129,7 +129,7 @@ def test_sums_of_slow_groups_are_taken_again_with_their_age(region: Committed) -
     slow, spec = region.open(), region.open()
     summed = region.put_sums(slow).sums_digest
     counted = Contribution(slow, summed, age=1)
-    late = late_sums([(counted, region.store.sums(slow, summed))])
+    late = region.store.made_late(spec, [counted])
     plan = region.store.put_late(late, spec, (slow.round_id,))
     answer = region.hands.carry_out(RepeatStep(spec, region.put_sums(spec), plan))
     assert isinstance(answer, StepRepeated)

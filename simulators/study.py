@@ -10,24 +10,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common.digest import EMPTY_DIGEST, tensors_digest
+from common.digest import EMPTY_DIGEST, Tensors, tensors_digest
 from common.errors import QuorumError
 from common.fixedpoint import first_exponents
+from common.fold import Scaled
 from common.messages import RoundOutcome, RoundSpec
+from common.round_sums import Counts
 from common.tasks.registry import get_task
 from common.tasks.task import Examples, Parameters
 from common.wire import shapes_of
 from edge.aggregate import Aggregate, aggregate
 from regional.commit import Repeated, repeat_step
 from regional.config import Hospital, LearningConfig, RegionConfig, RoundsConfig
+from regional.groups import contributions
+from regional.late import late_sums
 from regional.learning import form_after, round_spec
-from regional.progress import Progress, after
-from regional.records import CycleStarted, RoundEnded, RoundOpened
+from regional.progress import GroupProgress, Progress, after
+from regional.records import (
+    CycleStarted,
+    Group,
+    GroupsPlanned,
+    RingSummed,
+    RoundEnded,
+    RoundOpened,
+)
 from regional.seal import mean_model
 from simulators.jobs import Identity, Job, Model
 from simulators.letters import update_message
@@ -53,6 +65,10 @@ class Study:
         Training rounds, all of one day.
     sample_fraction : float
         Share of the wristbands that each round invites, in (0, 1]; at least one.
+    slow : tuple of str
+        Hospitals that are a slow group: in rounds of their own, but for the last.
+    slow_commits : int
+        How many rounds of the others are committed while one of theirs goes on.
     """
 
     roster: Roster
@@ -60,6 +76,8 @@ class Study:
     num_rounds: int
     task: str = "beats"
     sample_fraction: float = 1.0
+    slow: tuple[str, ...] = ()
+    slow_commits: int = 1
 
 
 @dataclass(frozen=True)
@@ -90,6 +108,7 @@ class _Region:
     model: Parameters
     state: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     residuals: dict[Identity, Model | None] = field(default_factory=dict)
+    slow_sums: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
 
 
 def run_study(study: Study, wearers: Mapping[str, Examples]) -> Iterator[Committed]:
@@ -108,12 +127,18 @@ def run_study(study: Study, wearers: Mapping[str, Examples]) -> Iterator[Committ
         When the roster is empty.
     """
     region = _start(study)
-    for _ in range(study.num_rounds):
-        spec = round_spec(region.config, region.progress, "train", (), region.progress.last_round)
-        region.progress = after(region.progress, RoundOpened(spec=spec))
-        messages = _learnt(study, spec, region, wearers)
-        repeated = _summed(spec, region, messages)
-        region.progress = after(region.progress, _ended(spec, repeated, region))
+    for number in range(1, study.num_rounds + 1):
+        is_last = number == study.num_rounds
+        _open_slow(study, region, wearers, is_last=is_last)
+        spec = _open(region)
+        busy = {
+            name for group, own in region.progress.groups.items() if own.is_open for name in group
+        }
+        messages = _learnt(study, spec, region, wearers, [n for n in study.roster if n not in busy])
+        late = _late(study, region, is_last=is_last)
+        repeated = _repeated(spec, region, _summed(spec, region, messages), late)
+        ended = _ended(spec, repeated, region)
+        region.progress = reduce(after, _counted(region, ended), after(region.progress, ended))
         region.model, region.state = dict(repeated.model), dict(repeated.state)
         yield Committed(
             round_id=spec.round_id,
@@ -177,13 +202,82 @@ def _start(study: Study) -> _Region:
     return _Region(config, after(Progress(), started), model)
 
 
+def _open(region: _Region, group: Group = ()) -> RoundSpec:
+    spec = round_spec(region.config, region.progress, "train", (), region.progress.last_round)
+    region.progress = after(region.progress, RoundOpened(spec=spec, group=group))
+    return spec
+
+
+def _open_slow(
+    study: Study, region: _Region, wearers: Mapping[str, Examples], *, is_last: bool
+) -> None:
+    """Let the slow hospitals begin a round of their own when they have none."""
+    group = tuple(sorted(study.slow))
+    if not group or is_last or _slow_round(region) is not None:
+        return
+    if group not in region.progress.groups:
+        planned = GroupsPlanned(groups=(group,), reason="the study says so")
+        region.progress = after(region.progress, planned)
+    spec = _open(region, group)
+    region.slow_sums = _summed(spec, region, _learnt(study, spec, region, wearers, group))
+
+
+def _slow_round(region: _Region) -> tuple[Group, GroupProgress] | None:
+    """The open round of the slow hospitals, if they are in one."""
+    return next(((g, own) for g, own in region.progress.groups.items() if own.is_open), None)
+
+
+def _late(study: Study, region: _Region, *, is_last: bool) -> Scaled | None:
+    """The slow hospitals' sums, aged, when their round is done by now."""
+    slow = _slow_round(region)
+    if slow is None or slow[1].spec is None:
+        return None
+    group, own = slow
+    age = region.progress.num_trained - own.base_trained
+    if age < study.slow_commits and not is_last:
+        return None
+    counts = Counts.of(region.slow_sums)
+    summed = RingSummed(
+        group=group,
+        round_id=own.spec.round_id if own.spec else 0,
+        sums_digest=tensors_digest(region.slow_sums),
+        num_updates=counts.num_updates,
+        num_evaluated=0,
+        num_saturated=counts.num_saturated,
+    )
+    region.progress = after(region.progress, summed)
+    waiting = [(each, region.slow_sums) for each in contributions(region.progress)]
+    return late_sums(shapes_of(region.model), waiting)
+
+
+def _counted(region: _Region, ended: RoundEnded) -> list[RoundEnded]:
+    """The ends of the slow hospitals' rounds that `ended` has counted."""
+    return [
+        ended.model_copy(
+            update={
+                "group": group,
+                "outcome": ended.outcome.model_copy(
+                    update={"round_id": own.summed.round_id, "group": group}
+                ),
+            }
+        )
+        for group, own in region.progress.groups.items()
+        if own.summed is not None
+    ]
+
+
 def _learnt(
-    study: Study, spec: RoundSpec, region: _Region, wearers: Mapping[str, Examples]
+    study: Study,
+    spec: RoundSpec,
+    region: _Region,
+    wearers: Mapping[str, Examples],
+    hospitals: Sequence[str],
 ) -> dict[str, list[bytes]]:
     """The update messages of a round, by hospital; what they leave unsaid stays in `region`."""
     rng = np.random.default_rng([study.learning.seed, spec.round_id])
     messages: dict[str, list[bytes]] = {}
-    for hospital, wristbands in sampled(study.roster, study.sample_fraction, rng).items():
+    roster = {name: study.roster[name] for name in study.roster if name in hospitals}
+    for hospital, wristbands in sampled(roster, study.sample_fraction, rng).items():
         messages[hospital] = []
         for device, wearer in wristbands:
             who = Identity(REGION, hospital, device)
@@ -197,14 +291,20 @@ def _learnt(
     return messages
 
 
-def _summed(spec: RoundSpec, region: _Region, messages: Mapping[str, list[bytes]]) -> Repeated:
+def _summed(
+    spec: RoundSpec, region: _Region, messages: Mapping[str, list[bytes]]
+) -> dict[str, np.ndarray[Any, Any]]:
     shapes = shapes_of(region.model)
     aggregates: list[Aggregate] = [
         aggregate(hospital, spec, shapes, updates, ()) for hospital, updates in messages.items()
     ]
     first, *others = (a.tensors for a in aggregates)
-    sums = {name: sum((o[name] for o in others), start=value) for name, value in first.items()}
-    return repeat_step(spec, sums, region.model, region.state, region.config.learning.bits)
+    return {name: sum((o[name] for o in others), start=value) for name, value in first.items()}
+
+
+def _repeated(spec: RoundSpec, region: _Region, sums: Tensors, late: Scaled | None) -> Repeated:
+    bits = region.config.learning.bits
+    return repeat_step(spec, sums, region.model, region.state, bits, late)
 
 
 def _ended(spec: RoundSpec, repeated: Repeated, region: _Region) -> RoundEnded:

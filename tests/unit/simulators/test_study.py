@@ -94,3 +94,28 @@ def test_sparse_rounds_learn_and_are_smaller_than_dense_ones() -> None:
     dense, *_, last = study(num_rounds=30, num_steps=10, bits=8, parts=4)
     assert accuracy(last, dummy_examples(99, 500)) > 0.9
     assert last.bytes_up < dense.bytes_up  # one tensor of 8 bits instead of two of 16
+
+
+def with_slow(num_rounds: int, slow_commits: int, **learning: Any) -> list[Committed]:
+    rule = LearningConfig(lr_start=0.05, lr_end=0.01, num_steps=10, clip_norm=1.0, **learning)
+    plan = Study(ROSTER, rule, num_rounds, "dummy", slow=("valley",), slow_commits=slow_commits)
+    return list(run_study(plan, WEARERS))
+
+
+def test_slow_hospitals_count_late_and_all_are_together_at_the_end() -> None:
+    rounds = [committed.round_id for committed in with_slow(6, slow_commits=2)]
+    assert rounds == [2, 3, 4, 6, 7, 8]  # 1 and 5 are the slow ones' own
+    assert [c.num_updates for c in with_slow(4, slow_commits=2)] == [2, 2, 2, 4]
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_rounds_with_a_slow_group_learn(parts: int) -> None:
+    unseen = dummy_examples(99, 500)
+    assert accuracy(with_slow(30, slow_commits=5, parts=parts)[-1], unseen) > 0.9
+
+
+def test_late_sums_change_the_model() -> None:
+    alone = [c.model_digest for c in with_slow(3, slow_commits=9)]
+    late = [c.model_digest for c in with_slow(3, slow_commits=1)]
+    assert alone[0] == late[0]
+    assert alone[1] != late[1]

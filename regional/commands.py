@@ -1,4 +1,4 @@
-"""What an operator asks of a region beside the reports of ``__main__``: replay, seal, watch."""
+"""What an operator asks of a region beside the reports of ``__main__``: replay, seal, watch, timeline."""
 
 from __future__ import annotations
 
@@ -31,10 +31,13 @@ from regional.recheck import Check, Claim, check, claims
 from regional.records import DaySealed, Record
 from regional.seal import sealed_path
 from regional.sight import Sight, address, look
+from regional.timeline import bars, headline
+from regional.timeline import timeline as timeline_of
 from regional.watch_view import render
 
 stderr = Console(stderr=True)
 stdout = Console(highlight=False)
+BESIDE_BARS = 62  # columns of the figures beside the bars
 CHECK_COLUMNS = ("round_id", "day", "purpose", "verdict", "model_digest", "reason")
 
 
@@ -59,6 +62,12 @@ def add_commands(app: typer.Typer) -> None:
             f"python -m regional watch {config} --once",
         )
     )(watch)
+    app.command(
+        epilog=epilog(
+            f"python -m regional timeline {config}",
+            f"python -m regional timeline 12 {config} --json",
+        )
+    )(timeline)
 
 
 def replay(
@@ -211,3 +220,25 @@ def _show_live(sight: Sight, where: Callable[[], str], every_s: float) -> None:
             live.update(render(sight, time.time(), stdout.width), refresh=True)
             time.sleep(every_s)
     stdout.print(render(sight, time.time(), stdout.width))
+
+
+def timeline(
+    round_id: Annotated[
+        int | None, typer.Argument(metavar="ROUND", help="The last one when left out.", min=1)
+    ] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where the seconds of a round's ring went, hospital by hospital.
+
+    Bars share one scale; r read, p pack, a allreduce, u unpack, s step,
+    w write.  For Horovod's own trace set ring_timeline at the edge nodes.
+    """
+    settings = load(RegionConfig, config, overrides)
+    report = timeline_of(read_records(settings.ledger_path), round_id)
+    if as_json:
+        print_json(report)
+        return
+    typer.echo(headline(report))
+    stdout.print(bars(report, max(10, stdout.width - BESIDE_BARS)))

@@ -173,6 +173,8 @@ def test_no_configuration_and_an_empty_one_name_what_lacks(
         ("regional", "replay", "was this coordinator ever started?", 2),
         ("regional", "replay --from 3 --to 2", "--from 3 lies after --to 2", 2),
         ("regional", "replay --round 3 --to 4", "leave --from and --to out", 2),
+        ("regional", "timeline 3", "was this coordinator ever started?", 2),
+        ("regional", "watch", "lets the coordinator choose its port", 2),
         ("regional", "seal", "was this coordinator ever started?", 2),
         ("regional", "seals -s state_dir={region}/foreign", "cannot be read", 2),
         ("cloud", "daily -s state_dir={region}/file", "state_dir", 2),

@@ -34,7 +34,9 @@ class EdgeConfig(ProcessConfig):
 
     The roster is `devices`, or `roster_file` with one name a line and ``#`` comments.
     `coordinator_key` pins the public key of the signer ``region``; it is read when first needed, so
-    that the coordinator may be started later.  Without `interface` the ring uses the plan's.
+    that the coordinator may be started later.  Without `interface` the ring uses the plan's.  With
+    ``ring_timeline = true`` Horovod writes its own trace of each ring into ``state_dir/timelines``,
+    or into the directory that it names (`edge.traces`).
     """
 
     model_config = SettingsConfigDict(env_prefix="PULSERING_EDGE_")
@@ -51,6 +53,7 @@ class EdgeConfig(ProcessConfig):
     health_listen: Listen = "127.0.0.1:0"
     interface: str | None = None
     heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 5.0
+    ring_timeline: Annotated[bool | Path, Field(union_mode="left_to_right")] = False
     ring_cycle_ms: Annotated[float, Field(ge=1, le=1000)] = 5.0
     profile: Literal["demo", "production"] = "demo"
     rank_python: str = sys.executable
@@ -69,6 +72,13 @@ class EdgeConfig(ProcessConfig):
                 "certificate, which this version cannot prove; run profile = demo, without patients"
             )
         return self
+
+    @property
+    def traces(self) -> Path | None:
+        """Absolute path of the directory for Horovod's traces; None for none."""
+        if isinstance(self.ring_timeline, bool):
+            return (self.state_dir / "timelines").resolve() if self.ring_timeline else None
+        return self.ring_timeline.resolve()
 
     @property
     def identity(self) -> Identity:

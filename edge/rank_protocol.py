@@ -16,7 +16,7 @@ class Join(Contract):
     """Take part in the ring of `plan`, or use it once more; paths are files of the edge node.
 
     `state` is ``None`` for an empty server state, `late` without sums of slow groups; the sums go to
-    `out`.
+    `out`.  With `trace`, Horovod's rank 0 writes its timeline of the generation there.
     """
 
     command: Literal["join"] = "join"
@@ -31,6 +31,7 @@ class Join(Contract):
     state: str | None
     late: str | None = None
     out: str
+    trace: str | None = None
 
 
 class Renew(Contract):

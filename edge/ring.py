@@ -17,6 +17,7 @@ from edge.models import Models
 from edge.rank_process import Died, RankState, Said
 from edge.rank_protocol import Computed, Failed, Join, Lost
 from edge.rounds import Frozen, Round
+from edge.traces import Traces
 
 SUMS = "sums"
 Action = Literal["respawn", "join", "fail", "wait"]
@@ -80,6 +81,7 @@ class Seat:
         folder: Path,
         interface: str | None,
         cycle_ms: float,
+        traces: Path | None = None,
     ) -> None:
         self._region, self._hospital = region, hospital
         self.rank = rank
@@ -89,6 +91,7 @@ class Seat:
         self._folder = folder
         self._interface = interface
         self._cycle_ms = cycle_ms
+        self._traces = Traces(traces, hospital)
         self._plan: RingPlan | None = None
         self._computed: Computed | None = None
         self._last_words = ""
@@ -182,6 +185,7 @@ class Seat:
                 state=str(state) if state else None,
                 late=str(late) if late else None,
                 out=str(self._folder / SUMS / f"{plan.round_id:06d}-{plan.generation}.safetensors"),
+                trace=self._traces.path(plan.generation),
             )
         )
         log.info("rank_joins", round_id=plan.round_id, generation=plan.generation)

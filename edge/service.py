@@ -205,6 +205,7 @@ class Service:
             (config.state_dir / "rounds").resolve(),
             config.interface,
             config.ring_cycle_ms,
+            config.traces,
         )
         return Node(
             config,

@@ -17,7 +17,8 @@ from edge.rank_protocol import Join
 def environment(join: Join) -> dict[str, str]:
     """The variables by which Horovod finds its ring, and the bounds of its waits."""
     rank, size = str(join.rank), str(len(join.plan.members))
-    return {
+    trace = {"HOROVOD_TIMELINE": join.trace} if join.trace else {}
+    return trace | {
         "HOROVOD_CONTROLLER": "gloo",
         "HOROVOD_CPU_OPERATIONS": "gloo",
         "HOROVOD_GLOO_RENDEZVOUS_ADDR": join.plan.rendezvous_host,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from common.messages import (
     ServerRule,
 )
 from edge.rank_protocol import Computed, Failed, Join, Lost
+from edge.traces import Traces
 from tests.builders.ranks import Member, results, wait_until
 
 REGION = "county"
@@ -127,7 +129,11 @@ def make_plan(members: list[Member], port: int, spec: RoundSpec, generation: int
 
 
 def send(
-    members: list[Member], plan: RingPlan, spec: RoundSpec, sums: list[dict[str, Any]]
+    members: list[Member],
+    plan: RingPlan,
+    spec: RoundSpec,
+    sums: list[dict[str, Any]],
+    traces: Path | None = None,
 ) -> None:
     for member, own in zip(members, sums, strict=True):
         header = AggregateHeader(
@@ -156,6 +162,7 @@ def send(
                 base=str(base),
                 state=None,
                 out=str(member.folder / "sums"),
+                trace=Traces(traces, member.name).path(plan.generation),
             )
         )
 
@@ -220,6 +227,26 @@ def test_zero_weight_everywhere_leaves_model_and_state(
             spec.state_digest,
             0,
         )
+
+
+def test_horovods_trace_is_whole_json_after_the_rank_was_killed(
+    hospitals: Callable[[int], list[Member]],
+    rendezvous: Callable[[list[Member]], int],
+    tmp_path: Path,
+) -> None:
+    members = hospitals(2)
+    port = rendezvous(members)
+    for round_id in (1, 2):
+        spec = make_spec(round_id)
+        sums = [make_sums(spec, seed=i) for i in range(2)]
+        send(members, make_plan(members, port, spec), spec, sums, tmp_path / "traces")
+        results(members, round_id)
+    for member in members:
+        member.rank.kill()
+    (trace,) = (tmp_path / "traces").iterdir()  # rank 0's alone
+    assert trace.name == f"{members[0].name}-000001.json"
+    events = json.loads(trace.read_text())
+    assert sum(event.get("name") == "GLOO_ALLREDUCE" for event in events) == 2
 
 
 def test_killed_rank_breaks_the_ring_which_forms_again_in_the_next_generation(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import PulseRingError, QuorumError
+from common.health import announced_url
 from common.signing import Signer
 from simulators.broker import free_port
 from simulators.supervisor import Managed, Supervisor, one_thread, python_module
@@ -76,15 +77,31 @@ class LocalRegion:
         self.plan = plan
         self.supervisor = Supervisor(plan.root / "logs")
         self.broker_url = plan.broker_url or f"mqtt://127.0.0.1:{free_port()}"
-        self.health_urls = {
-            name: f"http://127.0.0.1:{free_port()}" for name in ("region", *plan.roster)
-        }
         self.api_url = f"http://127.0.0.1:{plan.api_port or free_port()}"
 
     @property
     def processes(self) -> tuple[str, ...]:
         """Names of the processes that `start` starts after the broker, in that order."""
         return ("region", *(edge_name(hospital) for hospital in self.plan.roster), "fleet")
+
+    @property
+    def health_urls(self) -> dict[str, str]:
+        """Where coordinator and edge nodes answer now, each on a port that it chose itself.
+
+        A process that was never up has port 0, where nobody answers.
+        """
+        return {
+            name: announced_url(self.state_dir(process)) or f"http://{self.health_host(name)}:0"
+            for name, process in (
+                ("region", "region"),
+                *((h, edge_name(h)) for h in self.plan.roster),
+            )
+        }
+
+    def health_host(self, name: str) -> str:
+        """Address on which ``region`` or a hospital's edge node answers."""
+        del name
+        return "127.0.0.1"
 
     def state_dir(self, process: str) -> Path:
         """Where a process keeps its state."""
@@ -217,7 +234,7 @@ class LocalRegion:
             "state_dir": str(self.state_dir("region")),
             "mailbox": str(plan.root / "mailbox"),
             "cloud_key": str(self.state_dir("cloud") / "signing.pub"),
-            "health_listen": self.health_urls["region"].removeprefix("http://"),
+            "health_listen": f"{self.health_host('region')}:0",
             "heartbeat_s": plan.heartbeat_s,
             "log_level": plan.log_level,
             **plan.coordinator,
@@ -242,7 +259,7 @@ class LocalRegion:
             "mailbox": str(plan.root / "mailbox"),
             "coordinator_key": str(self.state_dir("region") / "signing.pub"),
             "devices": list(devices),
-            "health_listen": self.health_urls[hospital].removeprefix("http://"),
+            "health_listen": f"{self.health_host(hospital)}:0",
             "heartbeat_s": plan.heartbeat_s,
             "log_level": plan.log_level,
         }

@@ -61,10 +61,10 @@ class BedRegion(LocalRegion):
         self._away_after_s = away_after_s
         if network:
             self.broker_url = f"mqtt://{network.address}:{free_port()}"
-            self.health_urls = {
-                name: f"http://{network.address_of(name)}:{free_port()}"
-                for name in ("region", *roster)
-            }
+
+    def health_host(self, name: str) -> str:
+        """Address of its namespace, if it has one."""
+        return self.network.address_of(name) if self.network else super().health_host(name)
 
     def start_broker(self) -> Managed:
         """Start the embedded broker where every namespace reaches it."""
@@ -86,7 +86,7 @@ class BedRegion(LocalRegion):
         if module in ("regional", "edge"):
             command = python_module("benchmarks.faultbed", module, *arguments)
         home = name.removeprefix("edge-")
-        if self.network and home in self.health_urls:
+        if self.network and (home == "region" or home in self.plan.roster):
             command = self.network.command(home, command)
         environment = one_thread() | self.points.environment
         return self.supervisor.start(name, command, environment, output)

@@ -7,6 +7,7 @@ import pytest
 
 from cloud.config import CloudConfig
 from common.errors import PulseRingError
+from common.health import announce
 from edge.config import EdgeConfig
 from regional.config import RegionConfig
 from simulators.fleet import FleetConfig
@@ -46,3 +47,14 @@ def test_committed_configurations_are_accepted() -> None:
         assert EdgeConfig.load(local / f"edge-{hospital}.toml").hospital == hospital
     assert CloudConfig.load(local / "cloud.toml").mailbox == region.mailbox
     assert FleetConfig.load(local / "fleet.toml").region == region.region
+
+
+def test_health_ports_are_chosen_by_the_processes(tmp_path: Path) -> None:
+    region = make_region(tmp_path)
+    region.configure()
+    assert RegionConfig.load(region.config_path("region")).health_listen == "127.0.0.1:0"
+    assert set(region.health_urls.values()) == {"http://127.0.0.1:0"}
+    assert region.status() == {}
+    announce(region.state_dir("edge-valley"), "http://127.0.0.1:4711")
+    assert region.health_urls["valley"] == "http://127.0.0.1:4711"
+    assert set(region.health_urls) == {"region", *ROSTER}

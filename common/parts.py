@@ -96,7 +96,7 @@ def spread(rule: FixedPoint, shapes: Shapes, part: Tensors) -> Named:
 def to_wire(rule: FixedPoint, part: Tensors) -> Named:
     """Tensors of an update message: as they are, or joined in name order in a sparse round.
 
-    Each tensor of a safetensors file costs some 60 bytes of header, more than many a part weighs.
+    Each tensor of a safetensors file costs some 70 bytes of header, more than many a part weighs.
     """
     named = {name: np.asarray(part[name]) for name in sorted(part)}
     if rule.parts == 1:

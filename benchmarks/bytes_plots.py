@@ -40,16 +40,24 @@ def frontier(document: Mapping[str, Any], path: Path) -> None:
             )
             axes.scatter([x] * len(f1["values"]), f1["values"], 9, SOFT, zorder=1)
             axes.annotate(
-                f"{name}\n{1 - figures['saving']:.1%}",
-                (x, f1["mean"]),
-                xytext=(7, -3 if number % 2 else 9),
+                _label(name, figures),
+                (x, max(f1["mean"] + (f1["sd"] or 0.0), *f1["values"])),
+                xytext=(0, 6),
                 textcoords="offset points",
+                ha="center",
                 fontsize=8,
                 color=colour,
             )
+        axes.margins(x=0.08, y=0.2)
         axes.set(xscale="log", ylabel="macro-F1 (N, S, V)")
         axes.set_xlabel("bytes of an update message, mean over rounds (per cent of float32)")
         axes.set_title(TITLE)
         axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g} kB"))
         axes.minorticks_off()
+
+
+def _label(name: str, figures: Mapping[str, Any]) -> str:
+    codec, _, parts = name.partition("_parts")
+    lines = (codec, f"{parts} parts" if parts else "", f"{1 - figures['saving']:.1%}")
+    return "\n".join(line for line in lines if line)

@@ -166,12 +166,12 @@ def _rounds(setting: Setting, num_rounds: int) -> list[dict[str, Any]]:
 
 def _round_s(report: Sequence[Mapping[str, Any]]) -> float:
     """Median of the settled rounds; the day's last waits for all and is told apart."""
-    return median(one["seconds"] for one in trained(list(report))[SETTLED:-1])
+    return float(median(one["seconds"] for one in trained(report)[SETTLED:-1]))
 
 
 def _ages(report: Sequence[Mapping[str, Any]]) -> list[int]:
     """How old the slow rounds' sums were when they counted, but for the day's last."""
-    last = trained(list(report))[-1]["round_id"]
+    last = trained(report)[-1]["round_id"]
     reasons = [one["reason"] for one in report if one["group"] and one["end"] == "committed"]
     return [
         int(found[1])
@@ -182,7 +182,7 @@ def _ages(report: Sequence[Mapping[str, Any]]) -> list[int]:
 
 def _until_grouped(report: Sequence[Mapping[str, Any]]) -> int:
     """Rounds that all hospitals were in before the slow ones had their own."""
-    together = [one for one in trained(list(report)) if len(one["aggregates"]) == NUM_SITES]
+    together = [one for one in trained(report) if len(one["aggregates"]) == NUM_SITES]
     return len(together)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -134,7 +134,7 @@ def _update(like: Tensors, number: int, round_id: int) -> Tensors:
     }
 
 
-def trained(report: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def trained(report: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Committed training rounds of all that were in no slow group."""
     return [
         one

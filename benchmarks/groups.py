@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -136,7 +137,7 @@ def _timing(repeats: int, *, quick: bool) -> dict[str, Any]:
 
 def _rounds(setting: Setting, num_rounds: int) -> list[dict[str, Any]]:
     """Run a region over the links and return what its coordinator reports."""
-    with lan(NUM_SITES) as made:
+    with lan(NUM_SITES) as made, tempfile.TemporaryDirectory(prefix="pulsering-groups-") as folder:
         for number in range(NUM_SITES):
             kbit = SLOW_KBIT if number in SLOW_SITES else QUICK_KBIT
             made.shape_site(number, kbit, BURST_BYTES)
@@ -146,6 +147,7 @@ def _rounds(setting: Setting, num_rounds: int) -> list[dict[str, Any]]:
             if setting != "without_slow" or number not in SLOW_SITES
         ]
         order = Order(
+            folder=folder,
             hub=made.hub.address,
             sites=tuple(sites),
             num_rounds=num_rounds,

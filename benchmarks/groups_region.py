@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -36,8 +35,12 @@ UPDATE_SCALE = 1e-3
 
 @dataclass(frozen=True)
 class Order:
-    """What to run: a hospital at each of `sites`, `num_rounds` training rounds of one day."""
+    """What to run: a hospital at each of `sites`, `num_rounds` training rounds of one day.
 
+    Everything that the processes leave lies in `folder`, which exists.
+    """
+
+    folder: str
     hub: str
     sites: tuple[str, ...]
     num_rounds: int
@@ -59,8 +62,8 @@ def run(order: Order) -> list[dict[str, Any]]:
     PulseRingError
         When a process ends or the rounds are not over within ``timeout_s``.
     """
-    with tempfile.TemporaryDirectory(prefix="pulsering-groups-") as root, ExitStack() as stack:
-        region = LocalRegion(_plan(order, Path(root)))
+    with ExitStack() as stack:
+        region = LocalRegion(_plan(order, Path(order.folder)))
         stack.callback(region.stop)
         region.configure()
         region.supervisor.start(

@@ -36,7 +36,8 @@ class EdgeConfig(ProcessConfig):
     `coordinator_key` pins the public key of the signer ``region``; it is read when first needed, so
     that the coordinator may be started later.  Without `interface` the ring uses the plan's.  With
     ``ring_timeline = true`` Horovod writes its own trace of each ring into ``state_dir/timelines``,
-    or into the directory that it names (`edge.traces`).
+    or into the directory that it names (`edge.traces`).  A node whose loop stands still for
+    `watchdog_s` ends itself, for its supervisor to start it again.
     """
 
     model_config = SettingsConfigDict(env_prefix="PULSERING_EDGE_")
@@ -53,6 +54,7 @@ class EdgeConfig(ProcessConfig):
     health_listen: Listen = "127.0.0.1:0"
     interface: str | None = None
     heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 5.0
+    watchdog_s: Annotated[float, Field(ge=5, le=3600)] = 120.0
     ring_timeline: Annotated[bool | Path, Field(union_mode="left_to_right")] = False
     ring_cycle_ms: Annotated[float, Field(ge=1, le=1000)] = 5.0
     profile: Literal["demo", "production"] = "demo"

@@ -19,6 +19,7 @@ from common.lock import hold
 from common.mailbox import Mailbox
 from common.messages import HospitalStatus
 from common.signing import Keyring, Signer
+from common.watchdog import Watchdog
 from common.wire import MAX_TENSOR_MESSAGE_BYTES
 from edge.config import EdgeConfig
 from edge.desk import Desk, Incoming
@@ -68,6 +69,7 @@ class Service:
             self._meters.registry,
             {"/healthz": self.report, "/status": lambda: self._status.model_dump(mode="json")},
         )
+        self._watchdog = Watchdog("edge-worker", config.watchdog_s)
         self._worker = Thread(target=self._work, name="edge-worker", daemon=True)
 
     def run(self) -> None:
@@ -76,9 +78,11 @@ class Service:
         announce(self._state_dir, self._health.url)
         log.info("health_listening", url=self._health.url)
         self._worker.start()
+        self._watchdog.start()
         self._region_link.start()
         self._hospital_link.start()
         self._stop.wait()
+        self._watchdog.stop()
         self._inbox.close()
         self._worker.join(timeout=GRACE_S)
         self._hospital_link.stop()
@@ -139,6 +143,7 @@ class Service:
         self._status = self._node.status()
         self._meters.rank_starts.set(self._rank.num_starts)
         self._stepped_at = time.monotonic()
+        self._watchdog.beat()
 
     def _tell_node(self, news: News) -> None:
         try:

@@ -145,7 +145,11 @@ class SealConfig(_Table):
 
 
 class RegionConfig(ProcessConfig):
-    """Everything that the coordinator reads at start, such as ``deploy/local/region.toml``."""
+    """Everything that the coordinator reads at start, such as ``deploy/local/region.toml``.
+
+    A coordinator whose loop stands still for `watchdog_s` ends itself, for its supervisor to start
+    it again.
+    """
 
     model_config = SettingsConfigDict(env_prefix="PULSERING_REGIONAL_")
 
@@ -161,6 +165,7 @@ class RegionConfig(ProcessConfig):
     interface: str = Field(default="lo", min_length=1)
     heartbeat_s: Seconds = 5.0
     away_after_s: Seconds = 60.0
+    watchdog_s: Annotated[FiniteFloat, Field(ge=5, le=3600)] = 120.0
     rounds: RoundsConfig = RoundsConfig()
     groups: GroupsConfig = GroupsConfig()
     learning: LearningConfig = LearningConfig()

@@ -20,6 +20,7 @@ from common.health import HealthServer, announce
 from common.link import Link
 from common.lock import hold
 from common.messages import RegionState
+from common.watchdog import Watchdog
 from common.wire import encode_json
 from regional.clock import Clock
 from regional.config import RegionConfig
@@ -91,6 +92,7 @@ class Service:
         self._history = History()
         self._polled_at = 0.0
         self._turned_at = time.monotonic()
+        self._watchdog = Watchdog("coordinator", config.watchdog_s)
         self._clock = Clock()
         self._fault = ""
         self._told: set[tuple[str, ...]] = set()
@@ -107,6 +109,7 @@ class Service:
     def run(self) -> None:
         """Coordinate until `stop`."""
         self._health.start()
+        self._watchdog.start()
         announce(self._config.state_dir, self.health_url)
         self._link.start()
         log.info("coordinator_started", health=self.health_url, start=self._progress.num_starts)
@@ -114,6 +117,7 @@ class Service:
             while not self._stopping.is_set():
                 self._turn()
         finally:
+            self._watchdog.stop()
             self._link.stop()
             self._hands.let_go()
             self._health.stop()
@@ -142,6 +146,7 @@ class Service:
             self._stopping.wait(RETRY_S)
         now = time.time()
         self._turned_at = time.monotonic()
+        self._watchdog.beat()
         self._metrics.saw_region(self._region, self._config, now)
         self._publish(now)
 

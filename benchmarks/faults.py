@@ -2,8 +2,7 @@
 
 ``make bench-faults`` runs a real region of the dummy task (broker, coordinator, three edge nodes,
 Horovod ranks), brings each cell about at exactly its moment (`benchmarks.faultbed`), and follows it
-to the next commit.  Nobody helps, except that a process whose working thread hangs is killed when
-its ``/healthz`` has failed three times, as systemd or Kubernetes would.
+to the next commit.  Nobody helps; processes that end are started again, as systemd would.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from benchmarks import command, results_file
 from benchmarks.command import JsonOption
 from benchmarks.faultbed.bed import RingTimeoutOption, RootOption, bench, can_cut
 from benchmarks.faultbed.cells import AWAY_S, Cell, all_cells
+from benchmarks.faultbed.region import WATCHDOG_S
 from benchmarks.faultbed.trial import Trial
 from common import logs
 from common.errors import PulseRingError
@@ -124,7 +124,7 @@ def _table(trials: Sequence[Trial]) -> Table:
     for title in ("commit", "later", "all in", "timeout", "rings", "left out", "lost", "twice"):
         table.add_column(title, justify="right")
     for t in trials:
-        helped = " *" if t.orchestrator_killed else ""
+        helped = " *" if t.watchdog_ended else ""
         waits = [_seconds(value) for value in (t.commit_s, t.later_s, t.whole_s)]
         numbers = (t.num_generations, t.num_left_out, t.num_lost, t.num_doubled)
         cells = (t.fault, t.victim, t.moment, t.end, *waits, f"{t.timeout_s:.1f}{helped}")
@@ -143,7 +143,7 @@ def _sentence(document: dict[str, Any]) -> str:
         f"{document['num_lost']} updates lost, {document['num_doubled']} counted twice.",
         "Seconds from the fault to the next commit, to that of a later round, and with all hospitals;",
         "timeout: the plan's; rings, left out: of the round in which the fault was.",
-        "* its working thread hung; something that watches /healthz killed it.",
+        f"* its loop hung; its own watchdog ended it after {WATCHDOG_S:.0f} s.",
     ]
     if over is not None:
         lines.append(f"A killed rank: at most its plan's timeout {over:+.1f} s (bound: +5 s).")

@@ -20,6 +20,7 @@ LEARNING = {"lr_start": 0.05, "lr_end": 0.01, "num_steps": 2, "batch_size": 16, 
 ROUNDS = {"rounds_per_day": 10_000, "num_days": 1, "quorum": 2, "round_pause_s": 0.2}
 ROUNDS_OF_A_BED = {"deadline_s": 60.0, "rejoin_s": 30.0, "max_failed_rounds": 1000}
 HARMLESS_STARTS = 1
+WATCHDOG_S = 10.0
 
 
 class BedRegion(LocalRegion):
@@ -92,7 +93,8 @@ class BedRegion(LocalRegion):
         return self.supervisor.start(name, command, environment, output)
 
     def _region_config(self) -> dict[str, Any]:
-        config = super()._region_config() | {"away_after_s": self._away_after_s}
+        changes = {"away_after_s": self._away_after_s, "watchdog_s": WATCHDOG_S}
+        config = super()._region_config() | changes
         if self.network:
             config["rendezvous_host"] = self.network.address_of("region")
             config["interface"] = INTERFACE
@@ -100,7 +102,7 @@ class BedRegion(LocalRegion):
 
     def _edge_config(self, hospital: str, devices: Any) -> dict[str, Any]:  # noqa: ANN401 -- as the parent's
         config = super()._edge_config(hospital, devices)
-        return config | {"rank_python": str(self._rank_starter())}
+        return config | {"rank_python": str(self._rank_starter()), "watchdog_s": WATCHDOG_S}
 
     def _rank_starter(self) -> Path:
         """A program that is called as ``python -m edge.rank`` would be."""

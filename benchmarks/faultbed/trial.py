@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 from benchmarks.faultbed.books import Account, RegionBook, account
 from benchmarks.faultbed.cells import Cell, Stage, Struck, strike
 from benchmarks.faultbed.ear import Ear
-from benchmarks.faultbed.region import BedRegion, process_of, send
+from benchmarks.faultbed.region import BedRegion, process_of
 from common.errors import QuorumError
-from simulators.local_region import edge_name, fetch_json
+from simulators.local_region import edge_name
 
 HEALTHY_S = 120.0
 BOUND_S = 240.0
 BALANCE_S = 20.0
-UNHEALTHY_POLLS = 3
-POLL_HEALTH_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,8 +36,8 @@ class Trial:
         The plan's, for Gloo.
     num_generations : int
         Rings that the round used.
-    orchestrator_killed : bool
-        Whether the process stayed unhealthy until something that watches /healthz killed it.
+    watchdog_ended : bool
+        Whether the process whose loop hung was ended by its own watchdog.
     """
 
     fault: str
@@ -58,28 +54,7 @@ class Trial:
     num_left_out: int
     num_lost: int
     num_doubled: int
-    orchestrator_killed: bool
-
-
-@dataclass
-class Orchestrator:
-    """Kills a process whose /healthz does not answer 200 three times in a row, as systemd would."""
-
-    url: str
-    pid: Callable[[], int]
-    has_killed: bool = False
-    _bad: int = 0
-    _next: float = field(default_factory=time.monotonic)
-
-    def look(self) -> None:
-        """Take one look a second."""
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + POLL_HEALTH_S
-        self._bad = 0 if fetch_json(f"{self.url}/healthz", 1.0) else self._bad + 1
-        if self._bad >= UNHEALTHY_POLLS and self.pid():
-            send(self.pid(), signal.SIGKILL)
-            self.has_killed, self._bad = True, -10
+    watchdog_ended: bool
 
 
 class Bench:
@@ -100,15 +75,16 @@ class Bench:
             When no round of all hospitals comes before it, or the moment does not.
         """
         self.await_whole_round(time.time())
+        pid = self._pid_of(cell)
         struck = strike(self._stage, cell)
-        watch = self._watch(cell)
         with suppress(QuorumError):
-            self._follow(struck, watch)
+            self._follow(struck)
+        was_replaced = cell.fault == "hang" and self._pid_of(cell) != pid
         if struck.hung:
             self._region.points.release(struck.hung)
         balance = self.balance()
         self._region.forget_deaths()
-        return self._trial(cell, struck, balance, watch)
+        return self._trial(cell, struck, balance, was_replaced=was_replaced)
 
     def await_whole_round(self, since: float) -> None:
         """Wait for a round of all hospitals that was opened and committed after `since`.
@@ -139,14 +115,13 @@ class Bench:
             self._region.supervisor.revive()
             time.sleep(0.2)
 
-    def _watch(self, cell: Cell) -> Orchestrator | None:
-        if cell.fault != "hang" or cell.victim == "rank":
-            return None
-        process = process_of(cell.victim, self._stage.hospital)
-        url = self._region.health_urls[process.removeprefix("edge-")]
-        return Orchestrator(url, lambda: self._region.supervisor[process].pid)
+    def _pid_of(self, cell: Cell) -> int:
+        """Of the process that a fault of edge node or coordinator is in."""
+        if cell.victim not in ("edge node", "coordinator"):
+            return 0
+        return self._region.supervisor[process_of(cell.victim, self._stage.hospital)].pid
 
-    def _follow(self, struck: Struck, watch: Orchestrator | None) -> None:
+    def _follow(self, struck: Struck) -> None:
         """Undo the fault in time, until a later round of all hospitals is committed."""
         undone = False
 
@@ -155,8 +130,6 @@ class Bench:
             if not undone and time.time() >= struck.undo_at:
                 undone = True
                 struck.undo()
-            if watch:
-                watch.look()
 
         def over() -> bool:
             return undone and self._is_whole_after(struck.at)
@@ -168,7 +141,8 @@ class Bench:
         cell: Cell,
         struck: Struck,
         balance: Account,
-        watch: Orchestrator | None,
+        *,
+        was_replaced: bool,
     ) -> Trial:
         plan = self._book.plan_at(struck.at)
         round_id = plan["round_id"]
@@ -188,7 +162,7 @@ class Bench:
             num_left_out=everyone - len(outcome.get("aggregates", {})),
             num_lost=balance.num_lost,
             num_doubled=balance.num_doubled,
-            orchestrator_killed=bool(watch and watch.has_killed),
+            watchdog_ended=was_replaced,
         )
 
 

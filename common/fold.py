@@ -133,8 +133,11 @@ def combine(parts: Sequence[Scaled]) -> Scaled:
     for part in parts:
         _check_names(shapes, part.sums.tensors)
         for name, into in total.tensors.items():
+            peak = _peak(part.sums.tensors[name])
+            if peak == 0:
+                continue
             times = part.factor << (part.exponents[name] - finest[name])
-            reached[name] += times * _peak(part.sums.tensors[name])
+            reached[name] += times * peak
             check_bound(1, reached[name])
             into += times * part.sums.tensors[name]
     weight = sum(part.factor * part.sums.weight for part in parts)

@@ -20,6 +20,26 @@ def settle(ledger: Ledger, outcome: RoundOutcome, hospital: str, now: float) -> 
     log.info("round_ended", round_id=outcome.round_id, end=outcome.end)
 
 
+def learn_missed(
+    ledger: Ledger, models: Models, region: str, hospital: str, round_id: int, now: float
+) -> None:
+    """Learn how the rounds before `round_id` ended that updates still wait for.
+
+    Raises
+    ------
+    ContractError, OSError
+        When an outcome cannot be read or trusted.
+    """
+    first = ledger.first_waiting_round()
+    if first is None or first >= round_id:
+        return
+    for missed in models.rounds(region):
+        if first <= missed < round_id and not ledger.has_outcome(missed):
+            outcome = models.outcome(region, missed)
+            if outcome:
+                settle(ledger, outcome, hospital, now)
+
+
 def catch_up(
     ledger: Ledger,
     models: Models,
@@ -39,13 +59,8 @@ def catch_up(
     ContractError, OSError
         When an outcome cannot be read or trusted; nothing is stale until it can.
     """
-    first = ledger.first_waiting_round()
-    if first is None:
+    if ledger.first_waiting_round() is None:
         return
-    for missed in models.rounds(region):
-        if first <= missed < round_id and not ledger.has_outcome(missed):
-            outcome = models.outcome(region, missed)
-            if outcome:
-                settle(ledger, outcome, hospital, now)
+    learn_missed(ledger, models, region, hospital, round_id, now)
     with ledger.transaction():
         ledger.mark_stale(base_digest, round_id, now)

@@ -186,6 +186,10 @@ class Node:
             self._finish(now)
 
     def _settle(self, outcome: RoundOutcome, now: float) -> None:
+        if not self._ledger.has_outcome(outcome.round_id):
+            # Rounds share a base where there are slow groups: who was counted before comes first.
+            region, hospital = self._config.region, self._config.hospital
+            fates.learn_missed(self._ledger, self._models, region, hospital, outcome.round_id, now)
         fates.settle(self._ledger, outcome, self._config.hospital, now)
         if self._round and not self._round.ended and outcome.round_id >= self._round.spec.round_id:
             self._round.ended = True

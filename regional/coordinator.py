@@ -52,7 +52,7 @@ from regional.region import (
     Waiting,
     record,
 )
-from regional.ring_steps import commit, ring
+from regional.ring_steps import commit, form_without, ring
 from regional.round_steps import collect, form, open_round, plan, take_late
 
 
@@ -168,15 +168,17 @@ def _together(region: Region, now: float, config: RegionConfig) -> Step:
 
 
 def _take_roster(region: Region, progress: Progress, now: float, config: RegionConfig) -> Step:
-    """Follow the roster; a slow group that a hospital has left is a group no more."""
+    """Follow the roster; the round of a slow group that a hospital has left ends."""
     region, effects = take_roster(region, progress, now)
     gone = {name for group in progress.groups for name in group} - set(progress.hospitals)
-    if not gone:
+    left = [own for group, own in progress.groups.items() if gone & set(group)]
+    rounds = {own.spec.round_id for own in left if own.is_open and own.spec}
+    if not rounds:
         return region, effects
     reason = f"{', '.join(sorted(gone))} left the region"
-    region, aborted = abort_groups(region, reason, now, config)
-    region, planned = disband(region, reason)
-    return region, [*effects, *aborted, *planned]
+    region, aborted = abort_groups(region, reason, now, config, rounds)
+    region, formed = form_without(region, rounds, reason, now)
+    return region, [*effects, *aborted, *formed]
 
 
 def _open_evaluation(region: Region, candidate: Stored, now: float, config: RegionConfig) -> Step:

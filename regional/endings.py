@@ -38,10 +38,11 @@ def abort_ring(region: Region, reason: str, now: float, config: RegionConfig) ->
     return region, [*buried, *effects]
 
 
-def bury_ring(region: Region, reason: str) -> Step:
-    """Declare the living ring dead."""
+def bury_ring(region: Region, reason: str, *, overdue: bool = False) -> Step:
+    """Declare the living ring dead; after one that was overdue the next has all the time again."""
     generation = living_ring(region).plan.generation
-    region, append = record(region, RingDied(generation=generation, reason=reason))
+    died = RingDied(generation=generation, reason=reason, overdue=overdue)
+    region, append = record(region, died)
     return region, [append, StopRendezvous()]
 
 

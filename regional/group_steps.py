@@ -7,6 +7,7 @@ from regional.config import RegionConfig
 from regional.endings import abort_ring, bury_if_lost, end_round, living_ring
 from regional.groups import absorbed, rules_of, seen_by
 from regional.learning import round_spec
+from regional.membership import is_present
 from regional.messages import (
     Effect,
     LateRefused,
@@ -18,7 +19,7 @@ from regional.messages import (
 from regional.outcomes import summed
 from regional.region import Collecting, Forming, Region, Ringing, Step, Summed, record
 from regional.ring_steps import doubt, ring
-from regional.round_steps import collect, form, open_round, plan
+from regional.round_steps import awaited_hospitals, collect, form, open_round, plan
 
 
 def tick_groups(region: Region, now: float, config: RegionConfig) -> Step:
@@ -35,7 +36,9 @@ def open_groups(region: Region, now: float, config: RegionConfig) -> Step:
     """Open a round for each group that has none, from the region's model as it is."""
     effects: list[Effect] = []
     for group, own in sorted(region.progress.groups.items()):
-        if own.is_open:
+        if own.is_open or not any(
+            is_present(region.statuses.get(n), now, config.away_after_s) for n in group
+        ):
             continue
         spec = round_spec(config, region.progress, "train", [region.progress.model], now)
         seen, opened = open_round(seen_by(region, group), spec)
@@ -94,11 +97,21 @@ def _tick(seen: Region, now: float, config: RegionConfig) -> Step:
     match seen.stage:
         case Ringing() as stage:
             return ring(seen, stage, now, config)
+        case Summed():
+            return seen, []  # what it gave is safe: whoever is lost now is missed in the next round
+        case Collecting() as stage if _is_deserted(seen, stage, now, config):
+            reason = "no hospital of the group is there"
+            return end_round(seen, "skipped", reason, now, config)
         case Collecting() as stage:
             return _unless_lost(seen, collect(seen, stage, now, config))
         case Forming() as stage:
             return _unless_lost(seen, form(seen, stage, now, config))
     return bury_if_lost(seen)
+
+
+def _is_deserted(seen: Region, stage: Collecting, now: float, config: RegionConfig) -> bool:
+    waited = now >= stage.not_before + config.rounds.rejoin_s
+    return waited and not awaited_hospitals(seen, now, config)
 
 
 def _unless_lost(seen: Region, otherwise: Step) -> Step:

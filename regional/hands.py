@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from common.digest import tensors_digest
 from common.errors import ConfigError, ContractError, RingError
 from common.mailbox import message_path
+from common.messages import RoundSpec
 from common.wire import encode_json
 from regional.commit import repeat_step
 from regional.config import RegionConfig
 from regional.coordinator import candidate_models
+from regional.late import Contribution
 from regional.ledger import Ledger
 from regional.messages import (
     Append,
@@ -124,13 +126,24 @@ class Hands:
             return StepRefused(fault.message, effect.group)
 
     def _make_late(self, effect: MakeLate) -> Event:
-        waiting = effect.contributions
-        rounds = tuple(each.spec.round_id for each in waiting)
+        rounds = tuple(each.spec.round_id for each in effect.contributions)
+        fault = self._why_not(effect.spec, effect.contributions)
+        if not fault:
+            late = self._store.made_late(effect.spec, effect.contributions)
+            return LateMade(self._store.put_late(late, effect.spec, rounds))
+        for each in effect.contributions:  # so that the others' rounds still count
+            alone = self._why_not(effect.spec, (each,))
+            if alone:
+                return LateRefused((each.spec.round_id,), alone)
+        return LateRefused(rounds, fault)
+
+    def _why_not(self, spec: RoundSpec, contributions: tuple[Contribution, ...]) -> str:
+        """Say why these sums cannot be counted; empty when they can."""
         try:
-            late = self._store.made_late(effect.spec, waiting)
+            self._store.made_late(spec, contributions)
         except (ContractError, ConfigError, FileNotFoundError) as fault:
-            return LateRefused(rounds, str(fault)[:400])
-        return LateMade(self._store.put_late(late, effect.spec, rounds))
+            return str(fault)[:400]
+        return ""
 
     def _put_models(self, effect: PutModels) -> None:
         spec, repeated = effect.spec, effect.repeated

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.digest import Tensors
-from common.fold import Scaled, Sums, combine, late_factor
+from common.fold import Scaled, Sums, check_bound, combine, late_factor, zeros
 from common.messages import RoundSpec
 from common.parts import Shapes, spread
 from common.round_sums import Counts
@@ -36,6 +36,21 @@ def late_sums(shapes: Shapes, contributions: Iterable[tuple[Contribution, Tensor
         When the sums of several do not belong to one model, or could leave 62 bits.
     """
     return combine([_aged(shapes, each, tensors) for each, tensors in contributions])
+
+
+def check_fits(late: Scaled, spec: RoundSpec) -> None:
+    """Refuse sums that would leave a round no room for its own, in the finest of both scales.
+
+    Raises
+    ------
+    ContractError
+        When they take more than half of what 62 bits hold.
+    """
+    none = zeros({name: tensor.shape for name, tensor in late.sums.tensors.items()})
+    scaled = combine([Scaled(none, spec.fixed_point.exponents), late])
+    for tensor in scaled.sums.tensors.values():
+        if tensor.size:
+            check_bound(2, max(int(tensor.max()), -int(tensor.min())))
 
 
 def _aged(shapes: Shapes, contribution: Contribution, tensors: Tensors) -> Scaled:

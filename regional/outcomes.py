@@ -129,9 +129,9 @@ def _counted(
     ended: RoundEnded,
     now: float,
 ) -> RoundEnded:
-    if own.spec is None or own.ring is None:
+    if own.spec is None or own.summed_by is None:
         raise RuntimeError("a summed group has neither round nor ring")
-    spec, ring, into = own.spec, own.ring, ended.outcome
+    spec, ring, into = own.spec, own.summed_by, ended.outcome
     age = region.progress.num_trained - own.base_trained
     share = f"{late_factor(age)}/{FRESH}" if age else "whole"
     outcome = RoundOutcome(

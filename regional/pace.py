@@ -8,6 +8,7 @@ others have rounds of their own, it is seen beside quick ones.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -15,6 +16,7 @@ from statistics import median
 from common.messages import Timings
 
 NUM_RECENT = 3
+NUM_UNSEEN = 30  # rings of a slow group after which a link that none of them showed is forgotten
 MIN_OBSERVED = 2
 STAY_SLOW = 0.7  # of both limits, for who is in a slow group already
 SEND = "send_s"
@@ -28,6 +30,7 @@ class Pace:
     members: tuple[str, ...]
     own_s: Mapping[str, float]
     send_s: Mapping[str, float]
+    in_group: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,11 @@ class Limits:
 
 
 def pace_of(
-    members: tuple[str, ...], lags: Mapping[str, float], timings: Mapping[str, Timings]
+    members: tuple[str, ...],
+    lags: Mapping[str, float],
+    timings: Mapping[str, Timings],
+    *,
+    in_group: bool = False,
 ) -> Pace:
     """The pace of a ring's members, in rank order, as far as they told."""
     own = {
@@ -48,7 +55,24 @@ def pace_of(
         if name in lags and name in timings
     }
     send = {n: timings[n][SEND] for n in members if n in timings and SEND in timings[n]}
-    return Pace(members, own, send)
+    return Pace(members, own, send, in_group)
+
+
+def kept(paces: Sequence[Pace]) -> tuple[Pace, ...]:
+    """What is still needed of `paces`, oldest first: the last rings of each hospital.
+
+    Rings of a slow group may say nothing of its members' links, so they do not put those of all
+    hospitals out; but `NUM_UNSEEN` of them do, and its members are tried with the others again.
+    """
+    seen: Counter[tuple[str, bool]] = Counter()
+    needed: list[Pace] = []
+    for pace in reversed(paces):
+        places = [(name, pace.in_group) for name in pace.own_s]
+        limit = {place: _num_kept(seen, place) for place in places}
+        if any(seen[place] < limit[place] for place in places):
+            needed.append(pace)
+        seen.update(places)
+    return tuple(reversed(needed))
 
 
 def round_seconds(paces: Sequence[Pace], gain_s: float) -> dict[str, float]:
@@ -109,6 +133,12 @@ def slow_groups(
 def _is_slow(seconds: float, middle: float, limits: Limits, already: bool) -> bool:
     ease = STAY_SLOW if already else 1.0
     return seconds > ease * limits.factor * middle and seconds > middle + ease * limits.gain_s
+
+
+def _num_kept(newer: Counter[tuple[str, bool]], place: tuple[str, bool]) -> int:
+    name, in_group = place
+    is_forgotten = not in_group and newer[name, True] >= NUM_UNSEEN
+    return 0 if is_forgotten else NUM_RECENT if not in_group else NUM_UNSEEN
 
 
 class _Observed:

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 from common.digest import EMPTY_DIGEST
 from common.messages import RoundOutcome, RoundSpec
 from regional.config import MAX_MEAN_OF, RoundsConfig
-from regional.pace import Pace, pace_of
+from regional.pace import Pace, kept, pace_of
 from regional.records import (
     CycleStarted,
     DayOpened,
@@ -35,7 +35,6 @@ from regional.records import (
 
 V = TypeVar("V")
 NUM_TIMED_RINGS = 8
-NUM_PACES = 24
 RING_PATIENCE = 10.0
 Work = Literal["train", "evaluate", "seal", "close_unsealed", "wait"]
 
@@ -56,8 +55,8 @@ class GroupProgress:
     ----------
     base_trained : int
         The region's `num_trained` when the group's round was opened.
-    summed : RingSummed or None
-        The open round's sums, which wait to be counted.
+    summed, summed_by : RingSummed, RingPlanned or None
+        The open round's sums, which wait to be counted, and the ring that made them.
     outcome : RoundOutcome or None
         Of the group's last ended round.
     """
@@ -69,6 +68,7 @@ class GroupProgress:
     min_generation: int = 1
     ring_seconds: tuple[float, ...] = ()
     summed: RingSummed | None = None
+    summed_by: RingPlanned | None = None
     outcome: RoundOutcome | None = None
 
 
@@ -189,9 +189,9 @@ def after(progress: Progress, record: Record) -> Progress:
             last = max(progress.last_generation, plan.generation)
             return replace(progress, ring=record, last_generation=last)
         case RingDied(generation=generation):
-            return replace(
-                progress, ring=None, min_generation=max(progress.min_generation, generation + 1)
-            )
+            lowest = max(progress.min_generation, generation + 1)
+            seconds = () if record.overdue else progress.ring_seconds
+            return replace(progress, ring=None, min_generation=lowest, ring_seconds=seconds)
         case GroupsPlanned():
             return _regrouped(progress, record.groups)
         case RingSummed():
@@ -266,8 +266,7 @@ def _in_group(
     own = progress.groups.get(record.group, GroupProgress())
     match record:
         case RoundOpened(spec=spec):
-            own = replace(own, spec=spec, is_open=True, summed=None)
-            own = replace(own, base_trained=progress.num_trained)
+            own = replace(own, spec=spec, is_open=True, base_trained=progress.num_trained)
             progress = replace(progress, last_round=spec.round_id)
         case RingPlanned(plan=plan):
             own = replace(own, ring=record)
@@ -275,16 +274,15 @@ def _in_group(
             progress = replace(progress, last_generation=last)
         case RingDied(generation=generation):
             lowest = max(own.min_generation, generation + 1)
-            own = replace(own, ring=None, min_generation=lowest)
+            seconds = () if record.overdue else own.ring_seconds
+            own = replace(own, ring=None, min_generation=lowest, ring_seconds=seconds)
         case RingSummed():
             seconds = (*own.ring_seconds, record.ring_seconds)[-NUM_TIMED_RINGS:]
             if own.ring is not None:
-                progress = _paced(
-                    progress, pace_of(own.ring.plan.members, record.lags, record.timings)
-                )
-            own = replace(own, summed=record, ring_seconds=seconds)
+                progress = _paced(progress, own.ring, record)
+            own = replace(own, summed=record, summed_by=own.ring, ring_seconds=seconds)
         case RoundEnded(outcome=outcome):
-            own = replace(own, is_open=False, summed=None, outcome=outcome)
+            own = replace(own, is_open=False, summed=None, summed_by=None, outcome=outcome)
     return replace(progress, groups={**progress.groups, record.group: own})
 
 
@@ -296,24 +294,25 @@ def _regrouped(progress: Progress, groups: tuple[Group, ...]) -> Progress:
     progress = replace(progress, groups=planned)
     if before == since:
         return progress
-    return replace(progress, ring=None, min_generation=progress.last_generation + 1)
+    # What rings of other members took says nothing of the time that the next ones need.
+    lowest = progress.last_generation + 1
+    return replace(progress, ring=None, min_generation=lowest, ring_seconds=())
 
 
-def _paced(progress: Progress, pace: Pace) -> Progress:
-    return replace(progress, paces=(*progress.paces, pace)[-NUM_PACES:])
+def _paced(progress: Progress, ring: RingPlanned, told: RingSummed | RoundEnded) -> Progress:
+    pace = pace_of(ring.plan.members, told.lags, told.timings, in_group=bool(told.group))
+    return replace(progress, paces=kept((*progress.paces, pace)))
 
 
 def _after_round(progress: Progress, record: RoundEnded) -> Progress:
     outcome = record.outcome
     if progress.ring is not None and outcome.purpose == "train" and record.lags:
-        progress = _paced(
-            progress, pace_of(progress.ring.plan.members, record.lags, record.timings)
-        )
+        progress = _paced(progress, progress.ring, record)
     ended = replace(progress, outcome=outcome, is_open=False)
     if outcome.end != "committed":
         return replace(ended, num_failed=progress.num_failed + 1)
-    seconds = (*progress.ring_seconds, record.ring_seconds)[-NUM_TIMED_RINGS:]
-    ended = replace(ended, num_failed=0, ring_seconds=seconds)
+    timed = (*progress.ring_seconds, record.ring_seconds)[-NUM_TIMED_RINGS:]
+    ended = replace(ended, num_failed=0, ring_seconds=timed)
     if outcome.purpose == "evaluate":
         return replace(ended, evaluated=record)
     model = _moved(progress.model, outcome.model_digest, outcome.round_id)

@@ -110,11 +110,12 @@ class RingPlanned(Contract):
 
 
 class RingDied(Contract):
-    """No rank of `generation` is to go on."""
+    """No rank of `generation` is to go on; `overdue` when its time was over."""
 
     kind: Literal["ring_died"] = "ring_died"
     generation: PositiveInt
     reason: str
+    overdue: bool = False
     group: Group = ()
 
 

@@ -31,7 +31,8 @@ def ring(region: Region, stage: Ringing, now: float, config: RegionConfig) -> St
         living, region.statuses, now, config.away_after_s, can_join=not stage.resumed
     )
     if fault or overdue:
-        return _try_again(region, stage, fault or _overdue(living, results), now, config)
+        reason = fault or _overdue(living, results)
+        return _try_again(region, stage, reason, now, config, overdue=not fault)
     if not stage.formed and is_formed(living, region.statuses):
         return region.in_stage(replace(stage, formed=True)), [StopRendezvous()]
     return region, []
@@ -47,7 +48,11 @@ def commit(region: Region, repeated: Repeated, now: float, config: RegionConfig)
         return doubted
     living, spec = living_ring(region), open_spec(region)
     ended = committed(region, living, spec, repeated, now, config)
-    counted = counted_rounds(region, ended, living.plan.late, now)
+    late = living.plan.late
+    counted = counted_rounds(region, ended, late, now)
+    if {each.outcome.round_id for each in counted} != set(late.rounds if late else ()):
+        reason = "the step counts slow rounds that wait no more"
+        return abort_ring(region, reason, now, config)
     ended = with_counted(ended, counted)
     region, append = record(region, ended, *counted)
     effects: list[Effect] = [StopRendezvous(), PutModels(spec, repeated)]
@@ -55,6 +60,21 @@ def commit(region: Region, repeated: Repeated, now: float, config: RegionConfig)
     closed = {each.group: Idle(now) for each in counted}
     region = replace(region, groups={**region.groups, **closed})
     return region.in_stage(Idle(now + config.rounds.round_pause_s)), effects
+
+
+def form_without(region: Region, rounds: set[int], reason: str, now: float) -> Step:
+    """Form the ring anew when it counts slow `rounds`, which have ended otherwise."""
+    stage = region.stage
+    if isinstance(stage, Forming) and stage.late and rounds & set(stage.late.rounds):
+        return region.in_stage(replace(stage, late=None)), []
+    if not isinstance(stage, Ringing):
+        return region, []
+    plan = living_ring(region).plan
+    if plan.late is None or not rounds & set(plan.late.rounds):
+        return region, []
+    region, effects = bury_ring(region, reason)
+    members = frozenset(plan.members) & set(region.progress.hospitals)
+    return region.in_stage(Forming(now, stage.attempt, members, reason)), effects
 
 
 def doubt(region: Region, repeated: Repeated, now: float, config: RegionConfig) -> Step | None:
@@ -99,13 +119,19 @@ def _exclude(
 
 
 def _try_again(
-    region: Region, stage: Ringing, reason: str, now: float, config: RegionConfig
+    region: Region,
+    stage: Ringing,
+    reason: str,
+    now: float,
+    config: RegionConfig,
+    *,
+    overdue: bool,
 ) -> Step:
     members = frozenset(living_ring(region).plan.members)
     attempts = stage.attempt + 1
     if attempts >= config.rounds.max_generations:
         return abort_ring(region, f"{attempts} rings died, the last one: {reason}", now, config)
-    region, effects = bury_ring(region, reason)
+    region, effects = bury_ring(region, reason, overdue=overdue)
     return region.in_stage(Forming(now, attempts, members, reason)), effects
 
 

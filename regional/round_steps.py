@@ -38,7 +38,7 @@ def collect(region: Region, stage: Collecting, now: float, config: RegionConfig)
     then on.
     """
     spec, rounds = open_spec(region), config.rounds
-    awaited = [name for name in allowed(region) if _is_awaited(region, name, now, config)]
+    awaited = awaited_hospitals(region, now, config)
     ready = [name for name in awaited if is_ready(region.statuses.get(name), spec.round_id)]
     fit = _fit(region, now, config)
     if is_awaiting_groups(region.progress, spec, rounds):
@@ -115,6 +115,11 @@ def allowed(region: Region) -> tuple[str, ...]:
         for name in sorted(progress.hospitals)
         if name not in grouped and not is_excluded(progress, name, round_id)
     )
+
+
+def awaited_hospitals(region: Region, now: float, config: RegionConfig) -> list[str]:
+    """Hospitals that the open round waits for."""
+    return [name for name in allowed(region) if _is_awaited(region, name, now, config)]
 
 
 def _to_forming(region: Region, fit: tuple[str, ...], now: float, config: RegionConfig) -> Step:

@@ -21,7 +21,7 @@ from common.messages import (
     ServerStateHeader,
 )
 from common.wire import decode, encode, shapes_of, with_prefix, without_prefix
-from regional.late import Contribution, late_sums
+from regional.late import Contribution, check_fits, late_sums
 from regional.learning import location
 from regional.progress import Stored
 
@@ -117,7 +117,9 @@ class Store:
         """
         base, _ = self.base_of(spec)
         sums = ((each, self.sums(each.spec, each.sums_digest)) for each in contributions)
-        return late_sums(shapes_of(base), sums)
+        late = late_sums(shapes_of(base), sums)
+        check_fits(late, spec)
+        return late
 
     def put_late(self, late: Scaled, spec: RoundSpec, rounds: tuple[int, ...]) -> LatePlan:
         """Write what slow groups' rounds add to the round of `spec`; again is no fault."""

@@ -165,3 +165,9 @@ def test_combining_refuses_sums_of_another_model() -> None:
 def test_late_factor_is_the_floor_of_its_formula(age: int) -> None:
     factor = late_factor(age)
     assert factor**2 * (1 + age) <= 65536 < (factor + 1) ** 2 * (1 + age)
+
+
+def test_zeros_of_any_scale_combine_with_anything() -> None:
+    nothing = Scaled(zeros(SHAPES), dict.fromkeys(SHAPES, 30), 256)
+    fine = scaled(1, 1, -60, 1)
+    assert (combine([nothing, fine]).sums.tensors["w"] == fine.sums.tensors["w"]).all()

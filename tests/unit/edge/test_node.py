@@ -283,6 +283,29 @@ def put_outcome(hospital: Hospital, outcome: RoundOutcome) -> None:
     hospital.coordinators.put(path, wire.encode_json(outcome))
 
 
+@pytest.mark.parametrize("missed", [False, True])
+def test_slow_round_that_was_counted_is_so_whatever_was_heard_of_it(
+    hospital: Hospital, missed: bool
+) -> None:
+    def group(phase: str, **more: object) -> dict[str, object]:
+        return {"hospitals": (HOSPITAL,), "phase": phase, "spec": make_spec(1), **more}
+
+    hospital.hear(make_state("open", 1, spec=make_spec(2), groups=[group("open")]))
+    hospital.deliver(*ROSTER)
+    digest = hospital.step().aggregate_digest
+    following = put_model(hospital.coordinators, 1)
+    others = make_outcome(2, aggregates={"south": "a" * 64}, model_digest=following)
+    own = make_outcome(1, aggregates={HOSPITAL: digest}, model_digest=following, group=(HOSPITAL,))
+    for outcome in (others, own):
+        put_outcome(hospital, outcome)
+    if not missed:
+        groups = [group("closed", outcome=own)]
+        state = make_state("closed", 2, spec=make_spec(2), outcome=others, groups=groups)
+        hospital.hear(state)
+    hospital.hear(make_state("open", 3, spec=make_spec(3, following), outcome=others))
+    assert set(hospital.fates().values()) == {"counted"}
+
+
 def test_next_round_that_cannot_be_joined_does_not_keep_this_one_from_being_offered(
     hospital: Hospital,
 ) -> None:

@@ -10,14 +10,32 @@ from regional.records import (
     DaySealed,
     GroupsPlanned,
     HospitalDismissed,
+    RingPlanned,
     RingSummed,
     RoundEnded,
     RoundOpened,
 )
+from regional.region import Collecting, Forming, Ringing
 from tests.unit.regional.builders import HOSPITALS, make_config
 from tests.unit.regional.world import CrashError, World, finished
 
 SLOW = ("west",)
+
+
+def is_summed(world: World) -> bool:
+    return any(own.summed for own in world.region.progress.groups.values())
+
+
+def late_rounds(world: World) -> tuple[int, ...]:
+    """Slow rounds that the ring of the others is to count."""
+    stage, ring = world.region.stage, world.region.progress.ring
+    if isinstance(stage, Forming):
+        return stage.late.rounds if stage.late else ()
+    return ring.plan.late.rounds if isinstance(stage, Ringing) and ring and ring.plan.late else ()
+
+
+def committed_rounds(world: World) -> set[int]:
+    return {end.outcome.round_id for end in world.ended if end.outcome.end == "committed"}
 
 
 def grouping(**rounds: object) -> RegionConfig:
@@ -177,9 +195,78 @@ def test_dismissed_member_ends_its_group() -> None:
     world = slow_world()
     world.run(until=lambda w: bool(w.state.groups))
     world.operator_writes(HospitalDismissed(hospital="west", reason="closed"))
-    assert not world.region.progress.groups
+    assert not any(own.is_open for own in world.region.progress.groups.values())
     world.run(until=finished)
     assert all(end.outcome.end == "aborted" for end in group_rounds(world))
+
+
+def test_rank_that_dies_while_its_sums_wait_takes_nothing_with_it() -> None:
+    world = slow_world()
+    world.run(until=is_summed)
+    world.say("west", rank="lost", generation=0)
+    world.silent.add("west")
+    world.run(until=lambda w: bool(group_rounds(w)))
+    assert group_rounds(world)[0].outcome.end == "committed"
+    world.restart()
+    world.silent.clear()
+    world.say("west", rank="warm", rank_pid=999)
+    world.run(until=finished)
+
+
+@pytest.mark.parametrize("stage", [Forming, Ringing])
+def test_member_dismissed_when_its_sums_are_in_the_plan_is_not_counted(
+    stage: type[Forming | Ringing],
+) -> None:
+    world = slow_world()
+    world.run(until=is_summed)
+    world.silent = {"east"}  # so that the others' ring waits
+    world.run(until=lambda w: isinstance(w.region.stage, Collecting))
+    world.silent = set()
+    world.run(until=lambda w: isinstance(w.region.stage, stage) and late_rounds(w) != ())
+    world.operator_writes(HospitalDismissed(hospital="west", reason="closed"))
+    assert late_rounds(world) == ()
+    aborted = group_rounds(world)[-1].outcome
+    assert aborted.end == "aborted"
+    world.run(until=finished)
+    plans = [record.plan for record in world.ledger if isinstance(record, RingPlanned)]
+    last_of_round = {plan.round_id: plan for plan in plans}
+    for round_id in committed_rounds(world):
+        late = last_of_round[round_id].late
+        assert late is None or aborted.round_id not in late.rounds
+
+
+def test_hospital_with_a_slow_link_gets_all_the_time_when_it_is_back() -> None:
+    world = World(config=grouping(rounds_per_day=20, num_days=2), link_s={"west": 15.0})
+    world.config = world.config.model_copy(
+        update={"seal": world.config.seal.model_copy(update={"wait_for_release_s": 0.0})}
+    )
+    world.run(until=finished, turns=6000)
+    assert [end.outcome.end for end in lead_rounds(world)] == ["committed"] * 42
+
+
+def test_ring_that_was_overdue_is_followed_by_one_with_all_the_time() -> None:
+    world = World(config=grouping(rounds_per_day=20))
+    world.run(until=lambda w: len(w.ended) >= 8)
+    world.link_s = {"west": 15.0}  # where ten times the usual is 10 s, the least that there is
+    world.run(until=lambda w: len(w.ended) >= 10)
+    assert {end.outcome.end for end in world.ended} == {"committed"}
+
+
+def test_hospital_much_slower_than_the_others_rounds_stays_known_as_slow() -> None:
+    world = World(config=grouping(rounds_per_day=150), lag_s={"west": 50.0})
+    world.run(until=finished, turns=6000)
+    assert len(planned(world)) == 2  # once apart, once together for the day's end
+    assert len(group_rounds(world)) >= 3
+
+
+def test_hospital_of_a_group_that_is_away_delays_nobody() -> None:
+    world = slow_world(grouping(deadline_s=600.0, rejoin_s=20.0))
+    world.run(until=lambda w: bool(w.region.progress.groups))
+    world.silent.add("west")
+    world.say("west", online=False, rank="lost")
+    world.run(until=finished, turns=8000)
+    assert max(end.outcome.seconds for end in lead_rounds(world)[2:]) < 30
+    assert group_rounds(world)[0].outcome.end == "skipped"
 
 
 def test_no_group_leaves_the_others_below_the_quorum() -> None:

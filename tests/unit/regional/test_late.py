@@ -10,7 +10,7 @@ from common.errors import ContractError
 from common.fold import late_factor
 from common.messages import FixedPoint
 from common.parts import part_shapes, spread
-from regional.late import Contribution, late_sums
+from regional.late import Contribution, check_fits, late_sums
 from tests.builders.rounds import make_spec
 
 SHAPES = {"b": (3,), "w": (40, 5)}
@@ -53,3 +53,11 @@ def test_sums_of_another_model_are_refused() -> None:
     sums = {"update/other": np.zeros(3, np.int64), "counts": np.array([1, 1, 0, 0])}
     with pytest.raises(ContractError):
         late_sums(SHAPES, [(one, sums)])
+
+
+def test_sums_that_leave_a_round_no_room_are_refused() -> None:
+    coarse, fine = contribution(0, 0), contribution(0, -52)
+    late = late_sums(SHAPES, [(coarse, ring_sums(1, coarse))])
+    check_fits(late, coarse.spec)
+    with pytest.raises(ContractError, match="62 bits"):
+        check_fits(late, fine.spec)

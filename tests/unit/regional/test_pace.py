@@ -5,7 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from regional.pace import Limits, Pace, link_seconds, pace_of, round_seconds, slow_groups
+from regional.pace import (
+    NUM_UNSEEN,
+    Limits,
+    Pace,
+    kept,
+    link_seconds,
+    pace_of,
+    round_seconds,
+    slow_groups,
+)
 from tests.unit.regional.world import quicker_neighbour_s
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -115,3 +124,19 @@ def test_member_of_a_group_leaves_it_only_when_clearly_quicker() -> None:
 @pytest.mark.parametrize("seconds", [{}, {"a": 100.0}])
 def test_too_few_measured_make_no_group(seconds: dict[str, float]) -> None:
     assert slow_groups(seconds, (), LIMITS, 1) == ()
+
+
+def test_rings_of_a_group_do_not_put_out_what_the_ring_of_all_has_shown() -> None:
+    slow = ring_of(NAMES, {"c": 9.0})
+    alone = Pace(("c",), {"c": 1.0}, {}, in_group=True)
+    quick = ring_of(("a", "b", "d", "e"), {})
+    paces = kept((*[slow] * 3, *[alone, quick] * (NUM_UNSEEN - 1)))
+    assert round_seconds(paces, 2.0)["c"] == 10.0
+    assert round_seconds(kept((*paces, alone)), 2.0)["c"] == 1.0
+
+
+def test_number_of_rings_kept_is_bounded() -> None:
+    paces: tuple[Pace, ...] = ()
+    for number in range(500):
+        paces = kept((*paces, ring_of(NAMES, {}), Pace(("c",), {"c": 1.0}, {}, in_group=True)))
+        assert len(paces) <= NUM_UNSEEN + 3, number

@@ -50,6 +50,8 @@ from tests.unit.regional.builders import (
     repeated,
 )
 
+MIN_TOLD = 3  # members of a ring in which each has two neighbours
+
 
 class CrashError(Exception):
     """The process dies before it carries an effect out."""
@@ -171,7 +173,7 @@ class World:
                     rank="joined",
                     generation=result.generation,
                     result=result,
-                    timings={"read_s": 0.1, "send_s": self.send_s(name, state.plan)},
+                    timings={"read_s": 0.1, **self.send_s(name, state.plan)},
                 )
 
     def is_summed(self, plan: RingPlan) -> bool:
@@ -179,9 +181,11 @@ class World:
         since = self.heard_plans.setdefault((plan.generation, plan.round_id), self.now)
         return self.now >= since + max(self.link_s.get(name, 0.0) for name in plan.members)
 
-    def send_s(self, name: str, plan: RingPlan) -> float:
-        """How long it took to send to the neighbour that was quicker to send to."""
-        return quicker_neighbour_s(name, plan.members, self.link_s)
+    def send_s(self, name: str, plan: RingPlan) -> dict[str, float]:
+        """How long it took to send to the quicker of two neighbours, where there are two."""
+        if len(plan.members) < MIN_TOLD:
+            return {}
+        return {"send_s": quicker_neighbour_s(name, plan.members, self.link_s)}
 
     def fail(self, name: str, generation: int) -> None:
         """Lose the rank in a ring; the next is warm with another process id."""

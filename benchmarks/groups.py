@@ -29,7 +29,7 @@ from benchmarks.clinical_arms import NUM_ROUNDS
 from benchmarks.groups_learning import SETTINGS, Lesson, Setting, learn, scored
 from benchmarks.groups_region import Order, trained
 from benchmarks.netns import lan, require_root
-from common.ecg.sources import data_root, open_source
+from common.ecg.sources import EcgSource, data_root, open_source
 from common.errors import ConfigError, PulseRingError
 
 NAME = "groups"
@@ -40,6 +40,7 @@ SLOW_FACTOR, MIN_GAIN_S = 3.0, 1.0
 SETTLED = 3  # rounds until the ring is warm and each hospital was measured twice
 TIMED_ROUNDS: Mapping[Setting, int] = {"together": 8, "groups": 40, "without_slow": 20}
 TIMEOUT_S = 540.0
+KEPT = results_file.REPOSITORY / "var" / "bench" / NAME
 AGE = re.compile(r"(\d+) commits after its base")
 METHOD = {
     "round_s": "from a round's opening to its commit, as the coordinator records it; median of the "
@@ -71,11 +72,14 @@ def groups(
     Example: `sudo make bench-groups`, about three quarters of an hour on two cores
     """
     require_root()
+    source = open_source(data_root(None, os.environ))
+    if source.kind != "mitdb" and not (quick or timing_only):
+        raise ConfigError("the groups benchmark needs MIT-BIH: run `make data`")
     provenance = results_file.provenance(NAME, sys.argv[1:])
     load = os.getloadavg()[0]
     document: dict[str, Any] = {"timing": _timing(1 if quick else repeats, quick=quick)}
     if not (quick or timing_only):
-        document["learning"] = _learning(document["timing"]["slow_commits"], seeds, workers)
+        document["learning"] = _learning(document["timing"]["slow_commits"], seeds, workers, source)
     document |= {"links": _links(), "method": METHOD, "load_before": load} | provenance
     if as_json:
         results_file.print_json(document)
@@ -117,7 +121,7 @@ def _timing(repeats: int, *, quick: bool) -> dict[str, Any]:
         for setting in SETTINGS:
             num_rounds = 7 if quick else TIMED_ROUNDS[setting]
             progress.print(f"timing {repeat + 1}/{repeats}: {setting}, {num_rounds} rounds")
-            runs[setting].append(_rounds(setting, num_rounds))
+            runs[setting].append(_kept_or_run(setting, repeat, num_rounds))
     ages = [age for report in runs["groups"] for age in _ages(report)]
     settings: dict[str, Any] = {}
     for setting, reports in runs.items():
@@ -133,6 +137,19 @@ def _timing(repeats: int, *, quick: bool) -> dict[str, Any]:
         "last_round_s": [trained(report)[-1]["seconds"] for report in runs["groups"]],
         "rounds_until_grouped": [_until_grouped(report) for report in runs["groups"]],
     }
+
+
+def _kept_or_run(setting: Setting, repeat: int, num_rounds: int) -> list[dict[str, Any]]:
+    """A run of this very commit is not done again."""
+    state = results_file.commit()
+    name = f"timing-{setting}-{repeat}-{num_rounds}-{state['commit']}.json"
+    if (KEPT / name).exists():
+        kept: list[dict[str, Any]] = json.loads((KEPT / name).read_text())
+        return kept
+    report = _rounds(setting, num_rounds)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / name).write_text(json.dumps(report))
+    return report
 
 
 def _rounds(setting: Setting, num_rounds: int) -> list[dict[str, Any]]:
@@ -188,12 +205,9 @@ def _until_grouped(report: Sequence[Mapping[str, Any]]) -> int:
     return len(together)
 
 
-def _learning(slow_commits: int, seeds: int, workers: int) -> dict[str, Any]:
-    source = open_source(data_root(None, os.environ))
-    if source.kind != "mitdb":
-        raise ConfigError("the groups benchmark needs MIT-BIH: run `make data`")
+def _learning(slow_commits: int, seeds: int, workers: int, source: EcgSource) -> dict[str, Any]:
     os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the workers
-    folder = results_file.REPOSITORY / "var" / "bench" / NAME
+    folder = KEPT
     lessons = [
         Lesson(setting, seed, NUM_SITES, len(SLOW_SITES), NUM_ROUNDS, slow_commits)
         for seed in range(seeds)

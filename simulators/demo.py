@@ -32,6 +32,7 @@ from simulators.broker import free_port, require_free
 from simulators.demo_summary import release_name, show, summarise
 from simulators.demo_view import RoundRow, Scene, notice_panel, render, rows_of
 from simulators.fleet import default_roster
+from simulators.interrupts import Interrupts
 from simulators.local_region import LocalRegion, RegionPlan, edge_name
 from simulators.supervisor import one_thread, python_module
 
@@ -140,10 +141,10 @@ def _learning(algorithm: str, weighting: str) -> dict[str, Any]:
 
 
 def _run(region: LocalRegion, source: EcgSource, *, leave: bool) -> dict[str, Any]:
-    story = Story(region)
+    story, interrupts = Story(region), Interrupts()
     try:
         region.start()
-        _watch(story)
+        _watch(story, interrupts)
         summary = summarise(
             region.rounds(),
             story.releases,
@@ -164,7 +165,7 @@ def _run(region: LocalRegion, source: EcgSource, *, leave: bool) -> dict[str, An
     return summary
 
 
-def _watch(story: Story) -> None:
+def _watch(story: Story, interrupts: Interrupts) -> None:
     """Follow the region until its last day is decided."""
     with (
         ThreadPoolExecutor(1, thread_name_prefix="daily") as daily,
@@ -172,6 +173,7 @@ def _watch(story: Story) -> None:
     ):
         last_progress, last_round = time.monotonic(), None
         while True:
+            interrupts.look()
             _observe(story)
             _decide(story, daily)
             if console.is_terminal:

@@ -190,7 +190,8 @@ def test_message_signed_with_another_key_decides_nothing(site: Site) -> None:
     site.mailbox()
     site.seal(mailbox=site.mailbox(key="mallory"))
     result = site.run()
-    assert (result.decision, result.rule) == ("failed", "the signature of 'region' does not fit")
+    assert result.decision == "failed"
+    assert result.rule.endswith("the signature of 'region' does not fit")
     assert not (site.root / "mailbox" / "county" / "to-region").exists()
 
 

@@ -27,7 +27,7 @@ def round_reports(records: Iterable[Record]) -> list[dict[str, Any]]:
     ``num_updates``, ``num_evaluated``, ``num_saturated``, ``hospitals`` (updates of each) and
     ``evaluation``: {model digest: {name: nested integers}}, as summed by that round's ring.
     """
-    return [_round_report(record) for record in records if isinstance(record, RoundEnded)]
+    return [round_report(record) for record in records if isinstance(record, RoundEnded)]
 
 
 def seal_reports(records: Iterable[Record]) -> list[dict[str, Any]]:
@@ -124,7 +124,8 @@ def _hospital(region: Region, name: str, now: float) -> dict[str, Any] | None:
     return {**_plain(entry.status), "age_s": round(max(0.0, now - entry.at), 3)}
 
 
-def _round_report(record: RoundEnded) -> dict[str, Any]:
+def round_report(record: RoundEnded) -> dict[str, Any]:
+    """The entry of one ended round."""
     rest = record.model_dump(
         mode="json", exclude={"kind", "schema_version", "outcome", "exponents", "next_bits"}
     )

@@ -37,7 +37,7 @@ from regional.records import Record
 from regional.region import recovery, restore, state_of
 from regional.releases import Releases
 from regional.rendezvous import Rendezvous
-from regional.reports import log_fields, round_reports, seal_reports, status_report
+from regional.reports import log_fields, seal_reports, status_report
 
 TICK_S = 0.1
 MAX_STEPS_A_TURN = 8
@@ -276,7 +276,7 @@ class Service:
         }
 
     def _rounds(self) -> list[dict[str, Any]]:
-        return round_reports(self._history.rounds)
+        return self._history.rounds
 
     def _seals(self) -> list[dict[str, Any]]:
         return seal_reports(self._history.days)

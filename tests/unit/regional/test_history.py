@@ -65,7 +65,8 @@ def test_service_holds_a_bounded_number_of_records_after_a_thousand_rounds(
     before = num_alive()
     for by in range(0, NUM_ROUNDS + 60, 60):
         service._note(tuple(renumbered(records, by)))
-    assert num_alive() - before == MAX_ROUNDS
+    assert num_alive() - before <= 1  # as compressed reports
+    assert len(service._history) <= MAX_ROUNDS + MAX_DEAD_RINGS + 2 * MAX_DAYS
     rounds = service._rounds()
     assert [r["round_id"] for r in rounds][-1] > NUM_ROUNDS
     assert len(rounds) == MAX_ROUNDS

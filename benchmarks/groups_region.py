@@ -19,17 +19,13 @@ import numpy as np
 
 from benchmarks.netns import INTERFACE, Place
 from benchmarks.rounds_trail import Trail
-from benchmarks.rounds_wristbands import Wristband
+from benchmarks.rounds_wristbands import Wristband, start_around, start_broker
 from common.digest import Tensors
 from common.errors import PulseRingError
 from common.tasks.registry import get_task
-from simulators.broker import accepts_sessions
 from simulators.local_region import LocalRegion, RegionPlan, edge_name
-from simulators.supervisor import python_module
 
 TASK = "beats"
-PORT = 18_830
-START_TIMEOUT_S = 30.0
 UPDATE_SCALE = 1e-3
 
 
@@ -66,19 +62,9 @@ def run(order: Order) -> list[dict[str, Any]]:
         region = LocalRegion(_plan(order, Path(order.folder)))
         stack.callback(region.stop)
         region.configure()
-        region.supervisor.start(
-            "broker",
-            python_module("simulators", "broker", "--host", order.hub, "--port", str(PORT)),
-            {},
-        )
-        region.wait(partial(accepts_sessions, order.hub, PORT), START_TIMEOUT_S, "the broker")
+        start_broker(region)
         wristbands = _wristbands(region)
-        for wristband in wristbands:
-            wristband.start()
-            stack.callback(wristband.stop)
-        for name in region.processes:
-            if name != "fleet":
-                region.start_process(name)
+        start_around(region, wristbands, stack)
         region.wait(
             partial(_is_over, region, order.num_rounds), order.timeout_s, "the end of all rounds"
         )
@@ -108,7 +94,7 @@ def _plan(order: Order, root: Path) -> RegionPlan:
         },
         coordinator={"rendezvous_host": order.hub, "interface": INTERFACE},
         before={edge_name(n): Place(place, "").command([]) for n, place in places.items()},
-        broker_url=f"mqtt://{order.hub}:{PORT}",
+        broker_host=order.hub,
         heartbeat_s=5.0,
     )
 

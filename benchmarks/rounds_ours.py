@@ -12,16 +12,14 @@ from benchmarks import loopback, process_memory
 from benchmarks.rounds_learning import TASK, Lesson
 from benchmarks.rounds_trail import Trail
 from benchmarks.rounds_watch import Watch
-from benchmarks.rounds_wristbands import Wristband
+from benchmarks.rounds_wristbands import Wristband, start_around, start_broker
 from common.digest import Tensors
 from common.errors import PulseRingError
-from common.link import BrokerAddress
 from common.messages import RoundSpec
-from simulators.broker import accepts_sessions
 from simulators.local_region import LocalRegion, RegionPlan, edge_name
 from simulators.supervisor import ProcessError
 
-BROKER_TIMEOUT_S, START_TIMEOUT_S, ROUND_TIMEOUT_S = 15.0, 180.0, 120.0
+START_TIMEOUT_S, ROUND_TIMEOUT_S = 180.0, 120.0
 NUM_TRIES = 3
 ROUNDS = {"rounds_per_day": 10_000, "num_days": 1, "round_pause_s": 0.0}
 
@@ -101,18 +99,9 @@ def _update(lesson: Lesson, last: int, hospital: int, round_id: int) -> Tensors:
 def _start(
     region: LocalRegion, stack: ExitStack, watch: Watch, wristbands: list[Wristband]
 ) -> None:
-    region.start_broker()
-    broker = BrokerAddress.parse(region.broker_url)
-    region.wait(
-        partial(accepts_sessions, broker.host, broker.port), BROKER_TIMEOUT_S, "the broker's start"
-    )
+    start_broker(region)
     stack.enter_context(watch)
-    for wristband in wristbands:
-        wristband.start()
-        stack.callback(wristband.stop)
-    for name in region.processes:
-        if name != "fleet":
-            region.start_process(name)
+    start_around(region, wristbands, stack)
 
 
 def _follow(

@@ -5,7 +5,9 @@ They write the fleet's messages and use nothing else of it, so that what is time
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from threading import Lock
 
 import numpy as np
@@ -21,11 +23,33 @@ from common.errors import ContractError
 from common.link import BrokerAddress, send_at_once
 from common.messages import Invite, ModelHeader, Receipt, RoundSpec
 from common.round_sums import evaluation_shapes
+from simulators.broker import accepts_sessions
 from simulators.jobs import Identity, LocalEvaluation, LocalUpdate
 from simulators.letters import evaluation_message, update_message
+from simulators.local_region import LocalRegion
+
+BROKER_TIMEOUT_S = 15.0
 
 Delta = Callable[[int], Tensors]
 """Round to the float32 difference that this wristband's training made in it."""
+
+
+def start_broker(region: LocalRegion) -> None:
+    """Start a region's broker and wait until it takes sessions."""
+    region.start_broker()
+    broker = BrokerAddress.parse(region.broker_url)
+    taken = partial(accepts_sessions, broker.host, broker.port)
+    region.wait(taken, BROKER_TIMEOUT_S, "the broker's start")
+
+
+def start_around(region: LocalRegion, wristbands: Sequence[Wristband], stack: ExitStack) -> None:
+    """Start `wristbands` in place of the region's fleet, then its other processes."""
+    for wristband in wristbands:
+        wristband.start()
+        stack.callback(wristband.stop)
+    for name in region.processes:
+        if name != "fleet":
+            region.start_process(name)
 
 
 class Wristband:

@@ -99,24 +99,25 @@ def _tick(seen: Region, now: float, config: RegionConfig) -> Step:
             return ring(seen, stage, now, config)
         case Summed():
             return seen, []  # what it gave is safe: whoever is lost now is missed in the next round
+    seen, buried = bury_if_lost(seen)
+    return (seen, buried) if buried else _await(seen, now, config)
+
+
+def _await(seen: Region, now: float, config: RegionConfig) -> Step:
+    match seen.stage:
         case Collecting() as stage if _is_deserted(seen, stage, now, config):
             reason = "no hospital of the group is there"
             return end_round(seen, "skipped", reason, now, config)
         case Collecting() as stage:
-            return _unless_lost(seen, collect(seen, stage, now, config))
+            return collect(seen, stage, now, config)
         case Forming() as stage:
-            return _unless_lost(seen, form(seen, stage, now, config))
-    return bury_if_lost(seen)
+            return form(seen, stage, now, config)
+    return seen, []
 
 
 def _is_deserted(seen: Region, stage: Collecting, now: float, config: RegionConfig) -> bool:
     waited = now >= stage.not_before + config.rounds.rejoin_s
     return waited and not awaited_hospitals(seen, now, config)
-
-
-def _unless_lost(seen: Region, otherwise: Step) -> Step:
-    buried, effects = bury_if_lost(seen)
-    return (buried, effects) if effects else otherwise
 
 
 def _take_sums(seen: Region, event: StepRepeated, now: float) -> Step:

@@ -38,6 +38,8 @@ class RegionPlan:
         Root of the ECG; ``None`` for wherever the processes find it.
     broker_url : str or None
         A broker that runs already; ``None`` starts the embedded one of `broker_kind`.
+    broker_host : str
+        Address that the embedded one listens on.
     learning, rounds, groups : mapping
         Laid over the coordinator's tables of these names.
     coordinator : mapping
@@ -63,6 +65,7 @@ class RegionPlan:
     gate: Mapping[str, Any] = field(default_factory=dict)
     broker_kind: str = "auto"
     broker_url: str | None = None
+    broker_host: str = "127.0.0.1"
     api_port: int = 0
     heartbeat_s: float = 1.0
     log_level: str = "info"
@@ -76,7 +79,7 @@ class LocalRegion:
     def __init__(self, plan: RegionPlan) -> None:
         self.plan = plan
         self.supervisor = Supervisor(plan.root / "logs")
-        self.broker_url = plan.broker_url or f"mqtt://127.0.0.1:{free_port()}"
+        self.broker_url = plan.broker_url or f"mqtt://{plan.broker_host}:{free_port()}"
         self.api_url = f"http://127.0.0.1:{plan.api_port or free_port()}"
 
     @property
@@ -130,10 +133,9 @@ class LocalRegion:
 
     def start_broker(self) -> Managed:
         """Start the embedded broker on this region's port."""
-        port = self.broker_url.rpartition(":")[2]
-        return self._run(
-            "broker", "simulators", "broker", "--port", port, "--kind", self.plan.broker_kind
-        )
+        host, _, port = self.broker_url.removeprefix("mqtt://").rpartition(":")
+        place = ("--host", host, "--port", port)
+        return self._run("broker", "simulators", "broker", *place, "--kind", self.plan.broker_kind)
 
     def start_process(self, name: str) -> Managed:
         """Start one of `processes`, or another fleet that `write_fleet` made."""

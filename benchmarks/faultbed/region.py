@@ -12,7 +12,6 @@ from typing import Any
 
 from benchmarks.faultbed.network import INTERFACE, Network
 from benchmarks.faultbed.points import Points
-from simulators.broker import free_port
 from simulators.local_region import LocalRegion, RegionPlan, Roster, edge_name, fetch_json
 from simulators.supervisor import Managed, one_thread, python_module
 
@@ -46,6 +45,10 @@ class BedRegion(LocalRegion):
         network: Network | None = None,
         seed: int = 0,
     ) -> None:
+        coordinator: dict[str, Any] = {"away_after_s": away_after_s, "watchdog_s": WATCHDOG_S}
+        if network:
+            place = {"rendezvous_host": network.address_of("region"), "interface": INTERFACE}
+            coordinator |= place
         super().__init__(
             RegionPlan(
                 root=root,
@@ -55,22 +58,16 @@ class BedRegion(LocalRegion):
                 workers=1,
                 learning=LEARNING,
                 rounds=ROUNDS | ROUNDS_OF_A_BED | dict(rounds),
+                coordinator=coordinator,
+                broker_host=network.address if network else "127.0.0.1",
             )
         )
         self.points = Points(root / "points")
         self.network = network
-        self._away_after_s = away_after_s
-        if network:
-            self.broker_url = f"mqtt://{network.address}:{free_port()}"
 
     def health_host(self, name: str) -> str:
         """Address of its namespace, if it has one."""
         return self.network.address_of(name) if self.network else super().health_host(name)
-
-    def start_broker(self) -> Managed:
-        """Start the embedded broker where every namespace reaches it."""
-        host, _, port = self.broker_url.removeprefix("mqtt://").rpartition(":")
-        return self._run("broker", "simulators", "broker", "--port", port, "--host", host)
 
     def rank_pid(self, hospital: str, which: str = "pid") -> int:
         """Process id of a hospital's rank, or its ``keeper_pid``; 0 while there is none."""
@@ -91,14 +88,6 @@ class BedRegion(LocalRegion):
             command = self.network.command(home, command)
         environment = one_thread() | self.points.environment
         return self.supervisor.start(name, command, environment, output)
-
-    def _region_config(self) -> dict[str, Any]:
-        changes = {"away_after_s": self._away_after_s, "watchdog_s": WATCHDOG_S}
-        config = super()._region_config() | changes
-        if self.network:
-            config["rendezvous_host"] = self.network.address_of("region")
-            config["interface"] = INTERFACE
-        return config
 
     def _edge_config(self, hospital: str, devices: Any) -> dict[str, Any]:  # noqa: ANN401 -- as the parent's
         config = super()._edge_config(hospital, devices)

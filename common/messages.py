@@ -6,12 +6,11 @@ them as JSON; the others travel as JSON.  The same bytes go over MQTT and into t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     FiniteFloat,
     NonNegativeInt,
@@ -19,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from common.contract import Contract
 from common.topics import Name
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -32,6 +32,7 @@ Fraction = Annotated[FiniteFloat, Field(gt=0, le=1)]
 Timestamp = Annotated[FiniteFloat, Field(ge=0)]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 Number = Annotated[int, Field(ge=1, le=1 << 53)]
+MAX_STALENESS = 16
 MAX_WEIGHT = 1 << 36  # of a hospital; of 1024 of them, times 16 bits, still less than 62 bits
 Weight = Annotated[int, Field(ge=0, le=MAX_WEIGHT)]
 
@@ -53,6 +54,9 @@ class Reason(StrEnum):
     NORM = "norm"
     IMPOSSIBLE_COUNTS = "impossible_counts"
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
+    STALE = "stale"
+    MUTED = "muted"
+    REVOKED = "revoked"
 
 
 class Fate(StrEnum):
@@ -63,13 +67,6 @@ class Fate(StrEnum):
     STALE = "stale"
     WITHDRAWN = "withdrawn"
     LEFT_OUT = "left_out"
-
-
-class Contract(BaseModel):
-    """Root of every message: frozen, no unknown key, versioned."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-    schema_version: Literal[1] = 1
 
 
 class ServerRule(Contract):
@@ -121,9 +118,13 @@ class FixedPoint(Contract):
 class RoundSpec(Contract):
     """A round as opened by the coordinator.
 
-    ``purpose="evaluate"`` asks for evaluations only and leaves the model as it is.
+    ``purpose="evaluate"`` asks for evaluations only and leaves the model as it is.  With
+    `max_staleness` > 0 an update for one of `late_bases`, the cycle's last bases, newest first,
+    still counts, the less the more models were committed since; all updates are then counted in
+    256ths (`common.fold.late_factor`).
     """
 
+    younger: ClassVar[Mapping[str, int]] = {"max_staleness": 2, "late_bases": 2}
     kind: Literal["round"] = "round"
     region: Name
     day: Number
@@ -144,6 +145,8 @@ class RoundSpec(Contract):
     sample_fraction: Fraction = 1.0
     min_devices: Number = 1
     quorum: Number = 1
+    max_staleness: Annotated[int, Field(ge=0, le=MAX_STALENESS)] = 0
+    late_bases: tuple[Digest, ...] = ()
     opened_at: Timestamp
     closes_at: Timestamp
 
@@ -154,6 +157,10 @@ class RoundSpec(Contract):
         for digest in (self.base_digest, *self.evaluate):
             if digest not in self.locations:
                 raise ValueError(f"locations lacks {digest}")
+        if len(self.late_bases) > self.max_staleness:
+            raise ValueError(f"late_bases names more than max_staleness, {self.max_staleness}")
+        if len({self.base_digest, *self.late_bases}) <= len(self.late_bases):
+            raise ValueError("late_bases names a base twice, or the round's own")
         return self
 
 

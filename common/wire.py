@@ -16,9 +16,10 @@ import safetensors
 import safetensors.numpy
 from pydantic import ValidationError
 
+from common.contract import Contract
 from common.digest import Tensors
 from common.errors import ContractError
-from common.messages import Contract, Reason
+from common.messages import Reason
 
 METADATA_KEY = "pulsering"
 MAX_HEADER_BYTES = 1 << 20

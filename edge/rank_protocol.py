@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from common.contract import Contract
 from common.errors import ContractError
-from common.messages import Contract, RankResult, RingPlan, RoundSpec, Timings
+from common.messages import RankResult, RingPlan, RoundSpec, Timings
 
 MAX_LINE = 64 << 10  # characters of an event, far more than any has
 

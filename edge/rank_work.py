@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy.typing as npt
 
 from common import wire
+from common.contract import Contract
 from common.digest import Tensors, tensors_digest
 from common.errors import ContractError, PulseRingError, RingError
 from common.fold import Scaled, Sums
 from common.mailbox import MAX_FILE_BYTES, write_durably
 from common.messages import (
     AggregateHeader,
-    Contract,
     LateHeader,
     ModelHeader,
     RingPlan,

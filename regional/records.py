@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, JsonValue, NonNegativeInt, PositiveInt
 
+from common.contract import Contract
 from common.messages import (
-    Contract,
     Count,
     Digest,
     RingPlan,

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
+from common.contract import Contract
 from common.digest import EMPTY_DIGEST, Tensors, tensors_digest
 from common.errors import ContractError
 from common.fold import Scaled, Sums
 from common.mailbox import Mailbox, message_path
 from common.messages import (
-    Contract,
     LateHeader,
     LatePlan,
     ModelHeader,

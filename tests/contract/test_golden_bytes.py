@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.contract import Contract
 from common.digest import tensors_digest
 from common.messages import (
     AggregateHeader,
-    Contract,
     DeviceStatus,
     EvaluationHeader,
     FixedPoint,

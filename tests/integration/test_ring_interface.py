@@ -19,7 +19,7 @@ import pytest
 
 from benchmarks.netns import Place
 from benchmarks.ring_round import Ring, Round
-from common.messages import Contract
+from common.contract import Contract
 from edge.rank_protocol import Computed, Failed, Joined, Warm, line, parse_event
 
 ROOT = Path(__file__).resolve().parents[2]

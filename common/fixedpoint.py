@@ -122,6 +122,24 @@ def dequantize(
     }
 
 
+def rescale(
+    integers: Tensors, exponents: Mapping[str, int], to: Mapping[str, int], bits: Bits
+) -> Quantized:
+    """The same numbers in steps of ``2**to``, which are no coarser; beyond `bits` they saturate.
+
+    Exact but for what saturates: scales never grow within a cycle.
+
+    Raises
+    ------
+    ContractError
+        When a tensor's new step is coarser than its old one.
+    """
+    coarser = sorted(name for name in integers if to[name] > exponents[name])
+    if coarser:
+        raise ContractError(f"the scales of {', '.join(coarser[:5])} have grown")
+    return quantize(dequantize(integers, exponents), to, bits)
+
+
 def norm_limit(integers: Tensors, exponents: Mapping[str, int], clip_norm: float) -> float:
     """Largest L2 norm that an honest, clipped, rounded update can have.
 

@@ -109,6 +109,15 @@ def late_factor(age: int) -> int:
     return math.isqrt(FRESH * FRESH // (1 + age))
 
 
+def late_weight(weight: int, age: int) -> int:
+    """``floor(256 * weight / sqrt(1 + age))``: what one update weighs, in 256ths, at that age.
+
+    >>> [late_weight(3, age) for age in (0, 1, 3)]
+    [768, 543, 384]
+    """
+    return math.isqrt(FRESH * FRESH * weight * weight // (1 + age))
+
+
 @dataclass(frozen=True)
 class Scaled:
     """Sums in steps of ``2**exponents[name]``, to be counted `factor` times."""

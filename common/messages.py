@@ -51,6 +51,7 @@ class Reason(StrEnum):
     WRONG_BASE = "wrong_base"
     WRONG_SHAPE = "wrong_shape"
     NOT_FINITE = "not_finite"
+    OUT_OF_RANGE = "out_of_range"
     NORM = "norm"
     IMPOSSIBLE_COUNTS = "impossible_counts"
     CONFLICTING_DUPLICATE = "conflicting_duplicate"

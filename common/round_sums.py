@@ -54,6 +54,11 @@ class Step:
     mean: dict[str, npt.NDArray[np.float64]] | None
 
 
+def unit(spec: RoundSpec) -> int:
+    """What one update of weight 1 adds to the round's weight: 256 where late ones count too."""
+    return FRESH if spec.max_staleness else 1
+
+
 def sum_shapes(spec: RoundSpec, base: Shapes) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a round's sums.
 
@@ -101,7 +106,7 @@ def take_step(
     whole = spread(spec.fixed_point, shapes_of(base), updates)
     total = Scaled(Sums(whole, weight), spec.fixed_point.exponents)
     if late is not None:
-        total = combine([replace(total, factor=FRESH), late])
+        total = combine([replace(total, factor=FRESH // unit(spec)), late])
     mean = mean_update(total.sums, total.exponents)
     model, following = server_step(base, state, mean, spec.server)
     return Step(dict(model), following, mean)

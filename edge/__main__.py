@@ -19,7 +19,7 @@ from common.command import (
     print_json,
     print_rows,
 )
-from edge import reports
+from edge import people, reports
 from edge.config import EdgeConfig
 
 UPDATE_COLUMNS = ("device", "base_digest", "round_id", "num_examples", "stored_at", "fate")
@@ -97,6 +97,9 @@ def ledger(
         print_rows(rows, REFUSAL_COLUMNS, "no refusals yet")
     else:
         print_rows(rows, UPDATE_COLUMNS, "no updates yet")
+
+
+people.add_commands(app)
 
 
 @app.command(epilog=epilog("python -m edge status --config edge.toml --json"))

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 from common import fixedpoint, fold, parts, wire
-from common.digest import tensors_digest
+from common.digest import Tensors, tensors_digest
 from common.errors import ContractError
-from common.messages import MAX_WEIGHT, AggregateHeader, EvaluationHeader, RoundSpec, UpdateHeader
+from common.messages import MAX_WEIGHT, AggregateHeader, EvaluationHeader, RoundSpec
 from common.round_sums import COUNTS, Counts, Shapes, evaluation_shapes
+from edge.contributions import Contribution, Forms, contributions
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A hospital's sums in a round: tensors ``update/…``, ``evaluation/…`` and ``counts``."""
+    """A hospital's sums in a round: tensors ``update/…``, ``evaluation/…`` and ``counts``.
+
+    `members` are the devices whose update for the round's base is in it, `late_members` device and
+    base of each late one.
+    """
 
     header: AggregateHeader
     tensors: dict[str, npt.NDArray[np.int64]]
     members: tuple[str, ...]
+    late_members: tuple[tuple[str, str], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -40,11 +46,12 @@ def aggregate(
     shapes: Shapes,
     updates: Iterable[bytes],
     evaluations: Iterable[bytes],
+    forms: Forms = MappingProxyType({}),
 ) -> Aggregate:
     """Fold stored messages, in any order.
 
-    With fewer than ``spec.min_devices`` updates (or evaluations) theirs stay out of the sum, since
-    a sum over so few tells too much of each; they remain stored.
+    With updates (or evaluations) of fewer than ``spec.min_devices`` devices, theirs stay out of
+    the sum, since a sum over so few tells too much of each; they remain stored.
 
     Parameters
     ----------
@@ -52,6 +59,8 @@ def aggregate(
         Names and shapes of the base model's tensors.
     updates, evaluations : iterable of bytes
         Messages as they were accepted.
+    forms : Forms, optional
+        How updates for late bases were made, by base.
 
     Raises
     ------
@@ -60,20 +69,21 @@ def aggregate(
         than a hospital's may.
     """
     tensors: dict[str, npt.NDArray[np.int64]] = {}
-    weight = num_saturated = 0
-    members: list[str] = []
+    taken = _Taken()
+    weight = 0
     if spec.purpose == "train":
-        taken, folded = _Taken(), parts.part_shapes(spec.fixed_point, shapes)
-        sums = fold.fold(folded, taken.contributions(spec, shapes, updates), _peak(spec))
-        if len(taken.members) < spec.min_devices:
+        folded = parts.part_shapes(spec.fixed_point, shapes)
+        each = contributions(spec, shapes, forms, updates)
+        sums = fold.fold(folded, taken.noted(each), _peak(spec))
+        if len({device for device, _ in taken.keys}) < spec.min_devices:
             sums, taken = fold.zeros(folded), _Taken()
         tensors |= wire.with_prefix("update", sums.tensors)
-        weight, num_saturated, members = sums.weight, taken.num_saturated, taken.members
+        weight = sums.weight
         if weight > MAX_WEIGHT:
             raise ContractError(f"the updates weigh {weight}, more than {MAX_WEIGHT}")
     counted, num_evaluations = _fold_evaluations(spec, evaluations)
     tensors |= wire.with_prefix("evaluation", counted)
-    counts = Counts(weight, len(members), num_evaluations, num_saturated)
+    counts = Counts(weight, len(taken.keys), num_evaluations, taken.num_saturated)
     tensors[COUNTS] = counts.tensor()
     header = AggregateHeader(
         region=spec.region,
@@ -82,25 +92,23 @@ def aggregate(
         base_digest=spec.base_digest,
         **counts._asdict(),
     )
-    return Aggregate(header, tensors, tuple(sorted(members)))
+    fresh = sorted(device for device, base in taken.keys if base == spec.base_digest)
+    late = sorted(key for key in taken.keys if key[1] != spec.base_digest)
+    return Aggregate(header, tensors, tuple(fresh), tuple(late))
 
 
 class _Taken:
     """Who is in the sum, noted while the messages stream by."""
 
     def __init__(self) -> None:
-        self.members: list[str] = []
+        self.keys: list[tuple[str, str]] = []
         self.num_saturated = 0
 
-    def contributions(
-        self, spec: RoundSpec, shapes: Shapes, updates: Iterable[bytes]
-    ) -> Iterator[tuple[int, dict[str, npt.NDArray[Any]]]]:
-        for data in updates:
-            header, tensors = wire.decode(data, UpdateHeader, max_bytes=len(data))
-            self.members.append(header.device)
-            self.num_saturated += header.num_saturated
-            named = parts.from_wire(spec.fixed_point, shapes, tensors)
-            yield fold.update_weight(header.num_examples, spec.weighting, spec.max_weight), named
+    def noted(self, each: Iterable[Contribution]) -> Iterator[tuple[int, Tensors]]:
+        for one in each:
+            self.keys.append(one.key)
+            self.num_saturated += one.num_saturated
+            yield one.weight, one.integers
 
 
 def _fold_evaluations(

@@ -36,7 +36,8 @@ class EdgeConfig(ProcessConfig):
     `coordinator_key` pins the public key of the signer ``region``; it is read when first needed, so
     that the coordinator may be started later.  Without `interface` the ring uses the plan's.  With
     ``ring_timeline = true`` Horovod writes its own trace of each ring into ``state_dir/timelines``,
-    or into the directory that it names (`edge.traces`).  A node whose loop stands still for
+    or into the directory that it names (`edge.traces`).  A wristband that sends `mute_after`
+    messages in a row that no sound one sends is not listened to for `mute_s`; 0 mutes nobody.  A node whose loop stands still for
     `watchdog_s` ends itself, for its supervisor to start it again.
     """
 
@@ -55,6 +56,8 @@ class EdgeConfig(ProcessConfig):
     interface: str | None = None
     heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 5.0
     watchdog_s: Annotated[float, Field(ge=5, le=3600)] = 120.0
+    mute_after: Annotated[int, Field(ge=0, le=1000)] = 5
+    mute_s: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] = 3600.0
     ring_timeline: Annotated[bool | Path, Field(union_mode="left_to_right")] = False
     ring_cycle_ms: Annotated[float, Field(ge=1, le=1000)] = 5.0
     profile: Literal["demo", "production"] = "demo"

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from common import topics
-from common.messages import Reason, Receipt
+from common.messages import Reason, Receipt, UpdateHeader
 from common.wire import MAX_TENSOR_MESSAGE_BYTES
 from edge import intake
 from edge.intake import Rejected, Station, Subject
 from edge.ledger import Ledger
 from edge.rounds import Round
+from edge.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Answer:
     reason: Reason | None
     fresh: bool
     receipt: Receipt | None
+    base_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,16 @@ class _Verdict:
     reason: Reason | None
     round_id: int = 0
     fresh: bool = False
+    base_digest: str | None = None
 
 
 class Desk:
     """Judges messages and writes what is accepted to the ledger."""
 
-    def __init__(self, station: Station, ledger: Ledger) -> None:
+    def __init__(self, station: Station, ledger: Ledger, standing: Standing) -> None:
         self._station = station
         self._ledger = ledger
+        self._standing = standing
 
     def take(self, batch: Sequence[Incoming], current: Round | None, now: float) -> list[Answer]:
         """Store a batch in one transaction; when this returns, all of it is on disk.
@@ -65,7 +69,7 @@ class Desk:
             for answer in answers:
                 current.num_rejected += answer.reason is not None
                 if answer.fresh:
-                    current.delivered(answer.subject, answer.device)
+                    current.delivered(answer.subject, answer.device, answer.base_digest)
         return answers
 
     def _answer(self, one: Incoming, current: Round | None, now: float) -> Answer | None:
@@ -78,8 +82,14 @@ class Desk:
             known = topic.device if topic.device in self._station.roster else ""
             round_id = current.spec.round_id if current else 0
             self._ledger.refuse(round_id, known, verdict.reason, now)
+            if known:
+                self._standing.blame(known, verdict.reason, now)
+        elif verdict.fresh:
+            self._standing.praise(topic.device)
         receipt = _receipt(topic.device, subject, one.content_digest, verdict)
-        return Answer(topic.device, subject, verdict.reason, verdict.fresh, receipt)
+        return Answer(
+            topic.device, subject, verdict.reason, verdict.fresh, receipt, verdict.base_digest
+        )
 
     def _judge(
         self,
@@ -89,6 +99,9 @@ class Desk:
         current: Round | None,
         now: float,
     ) -> _Verdict:
+        barred = self._standing.refuses(topic.device, now)
+        if barred:
+            return _Verdict(barred)
         limit = current.max_message_bytes if current else MAX_TENSOR_MESSAGE_BYTES
         if one.payload is None or len(one.payload) > limit:
             return _Verdict(Reason.OVERSIZE)
@@ -104,7 +117,9 @@ class Desk:
             reason = Reason.CONFLICTING_DUPLICATE
         if reason is None:
             self._ledger.store(received, now)
-        return _Verdict(reason, round_id, fresh=reason is None)
+        header = received.header
+        base = header.base_digest if isinstance(header, UpdateHeader) else None
+        return _Verdict(reason, round_id, fresh=reason is None, base_digest=base)
 
 
 def _receipt(

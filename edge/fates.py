@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import structlog
 
 from common.messages import RoundOutcome
@@ -46,13 +48,13 @@ def catch_up(
     region: str,
     hospital: str,
     round_id: int,
-    base_digest: str | None,
+    base_digests: Iterable[str],
     now: float,
 ) -> None:
     """Learn how the rounds before `round_id` ended that updates still wait for.
 
     A past round without an outcome file did not commit: the coordinator writes the file before it
-    opens the next round.  What then still waits for another base than `base_digest` is stale.
+    opens the next round.  What then still waits for another base than `base_digests` is stale.
 
     Raises
     ------
@@ -63,4 +65,4 @@ def catch_up(
         return
     learn_missed(ledger, models, region, hospital, round_id, now)
     with ledger.transaction():
-        ledger.mark_stale(base_digest, round_id, now)
+        ledger.mark_stale(base_digests, round_id, now)

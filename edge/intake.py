@@ -8,8 +8,8 @@ message sent again gets the receipt it had, even after its round has ended.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +18,9 @@ import numpy.typing as npt
 from common import fixedpoint, parts, topics, wire
 from common.digest import bytes_digest, tensors_digest
 from common.errors import ContractError
-from common.messages import EvaluationHeader, Reason, RoundSpec, UpdateHeader
+from common.messages import EvaluationHeader, FixedPoint, Reason, RoundSpec, UpdateHeader
 from common.round_sums import Shapes, evaluation_shapes
+from edge.contributions import Forms
 
 Subject = Literal["update", "evaluation"]
 HEADERS: Mapping[Subject, type[UpdateHeader] | type[EvaluationHeader]] = {
@@ -43,12 +44,18 @@ class Station:
 
 @dataclass(frozen=True)
 class OpenRound:
-    """What a message is held against: `shapes` are those of the base model."""
+    """What a message is held against: `shapes` are those of the base model.
+
+    `forms` tells how updates for the spec's late bases are made, where this hospital had rounds of
+    them; `past_bases` are all other bases that it ever had a round of.
+    """
 
     spec: RoundSpec
     invited: frozenset[str]
     shapes: Shapes
     frozen: bool = False
+    forms: Forms = field(default_factory=dict)
+    past_bases: Container[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -130,9 +137,9 @@ def check(received: Received, current: OpenRound) -> Reason | None:
 def _check_update(
     header: UpdateHeader, tensors: Mapping[str, npt.NDArray[Any]], current: OpenRound
 ) -> Reason | None:
-    fixed = current.spec.fixed_point
-    if header.base_digest != current.spec.base_digest:
-        return Reason.WRONG_BASE
+    fixed = _form(header.base_digest, current)
+    if isinstance(fixed, Reason):
+        return fixed
     if any(_has_nonfinite(tensor) for tensor in tensors.values()):
         return Reason.NOT_FINITE
     dtype = fixedpoint.DTYPES[fixed.bits]
@@ -141,9 +148,22 @@ def _check_update(
     if header.num_saturated > sum(tensor.size for tensor in tensors.values()):
         return Reason.IMPOSSIBLE_COUNTS
     named = parts.from_wire(fixed, current.shapes, tensors)
+    if any(
+        tensor.size and tensor.min() < -fixedpoint.largest(fixed.bits) for tensor in named.values()
+    ):
+        return Reason.OUT_OF_RANGE  # integers are symmetric; sums are packed as if they were
     norm = fixedpoint.l2_norm(fixedpoint.dequantize(named, fixed.exponents))
     limit = fixedpoint.norm_limit(named, fixed.exponents, fixed.clip_norm)
     return None if norm <= limit else Reason.NORM
+
+
+def _form(base_digest: str, current: OpenRound) -> FixedPoint | Reason:
+    """How an update for that base was made into integers, or why none is taken."""
+    if base_digest == current.spec.base_digest:
+        return current.spec.fixed_point
+    if base_digest in current.forms:
+        return current.forms[base_digest]
+    return Reason.STALE if base_digest in current.past_bases else Reason.WRONG_BASE
 
 
 def _check_evaluation(

@@ -12,13 +12,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from common.errors import ConfigError
-from common.messages import Fate, Reason, RoundOutcome, RoundSpec
+from common.messages import Fate, FixedPoint, Reason, RoundOutcome, RoundSpec
 from edge.intake import Received, Subject
 from edge.rounds import Frozen
 from edge.schema import SCHEMA, SCHEMA_VERSION
 
+Consent = Literal["revoked", "given"]
 FILE_NAME = "ledger.sqlite"
 # SQLite's own 2000 KiB fill within some 400 rounds; the system keeps the file's pages anyway.
 CACHE_KIB = 256
@@ -27,11 +29,40 @@ _FATE_OF_MEMBERS = """
     WHERE base_digest = ?
       AND device IN (SELECT device FROM aggregate_members WHERE round_id = ?)
 """
+_FATE_OF_LATE = """
+    INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting
+    WHERE (device, base_digest) IN
+        (SELECT device, base_digest FROM late_members WHERE round_id = ?)
+"""
+_FATE_OF_REVOKED = """
+    INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting
+    WHERE device IN (SELECT value FROM json_each(?)) AND NOT EXISTS (
+        SELECT 1 FROM aggregates AS summed
+        WHERE summed.round_id = (SELECT MAX(round_id) FROM rounds)
+          AND summed.round_id NOT IN (SELECT round_id FROM outcomes)
+          AND (device IN (SELECT device FROM aggregate_members
+                          WHERE round_id = summed.round_id)
+               AND base_digest = (SELECT json_extract(spec, '$.base_digest') FROM rounds
+                                  WHERE round_id = summed.round_id)
+            OR (device, base_digest) IN (SELECT device, base_digest FROM late_members
+                                         WHERE round_id = summed.round_id)))
+"""
+_DROP_EVALUATIONS_OF = """
+    DELETE FROM payloads WHERE message_id IN (
+        SELECT id FROM messages WHERE subject = 'evaluation'
+          AND device IN (SELECT value FROM json_each(?))
+          AND round_id NOT IN (SELECT round_id FROM aggregates))
+"""
 _FATE_OF_BASE = """
     INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting WHERE base_digest = ?
 """
 _FATE_OF_OTHER_BASES = """
-    INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting WHERE base_digest != ?
+    INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting
+    WHERE base_digest NOT IN (SELECT value FROM json_each(?))
+"""
+_MAY_COUNT_LATER = """
+    SELECT 1 FROM rounds WHERE json_extract(spec, '$.base_digest') = ?
+      AND json_extract(spec, '$.max_staleness') > 0
 """
 _DROP_DECIDED = """
     DELETE FROM payloads WHERE message_id IN (
@@ -51,6 +82,14 @@ class StoredMessage:
 
     content_digest: str
     delivered_digest: str
+
+
+class Delivered(NamedTuple):
+    """Devices with a stored message for a round: an update for its base, a late one, an evaluation."""
+
+    updated: set[str]
+    late: set[str]
+    evaluated: set[str]
 
 
 class Ledger:
@@ -76,6 +115,8 @@ class Ledger:
                 raise ConfigError(f"{path} has version {version}, this program {SCHEMA_VERSION}")
             self._db.executescript(SCHEMA)
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._data_version = 0
+            self.changed_elsewhere()
         except (sqlite3.DatabaseError, OSError) as fault:
             raise ConfigError(f"{path} is no ledger: {fault}") from fault
 
@@ -159,25 +200,45 @@ class Ledger:
         (number,) = self._db.execute("SELECT COALESCE(MAX(round_id), 0) FROM rounds").fetchone()
         return int(number)
 
-    def delivered(self, spec: RoundSpec) -> tuple[set[str], set[str]]:
-        """Devices whose update for the spec's base waits, and whose evaluation is in."""
-        updated = self._db.execute(
-            "SELECT device FROM waiting WHERE base_digest = ?", (spec.base_digest,)
-        )
+    def delivered(self, spec: RoundSpec) -> Delivered:
+        """Whose messages for a round are in."""
+        waiting = self._db.execute(
+            "SELECT device, base_digest FROM waiting"
+            " WHERE base_digest IN (SELECT value FROM json_each(?))",
+            (json.dumps([spec.base_digest, *spec.late_bases]),),
+        ).fetchall()
         evaluated = self._db.execute(
             "SELECT device FROM messages WHERE subject = 'evaluation' AND key = ?",
             (str(spec.round_id),),
         )
-        return {name for (name,) in updated}, {name for (name,) in evaluated}
+        return Delivered(
+            {device for device, base in waiting if base == spec.base_digest},
+            {device for device, base in waiting if base != spec.base_digest},
+            {device for (device,) in evaluated},
+        )
 
-    def updates(self, base_digest: str) -> Iterator[bytes]:
-        """Bytes of all updates for a base that have no fate yet, by device."""
+    def updates(self, base_digests: Iterable[str]) -> Iterator[bytes]:
+        """Bytes of all updates for those bases that have no fate yet, by device."""
         for (data,) in self._db.execute(
             "SELECT data FROM waiting JOIN payloads ON message_id = id"
-            " WHERE base_digest = ? ORDER BY device",
-            (base_digest,),
+            " WHERE base_digest IN (SELECT value FROM json_each(?)) ORDER BY device, base_digest",
+            (json.dumps(list(base_digests)),),
         ):
             yield data
+
+    def form(self, base_digest: str) -> FixedPoint | None:
+        """How updates for a base were made into integers, if a round of it was opened here."""
+        row = self._db.execute(
+            "SELECT json_extract(spec, '$.fixed_point') FROM rounds"
+            " WHERE json_extract(spec, '$.base_digest') = ? LIMIT 1",
+            (base_digest,),
+        ).fetchone()
+        return FixedPoint.model_validate_json(row[0]) if row else None
+
+    def __contains__(self, base_digest: object) -> bool:
+        """Whether a round of that base was opened here."""
+        query = "SELECT 1 FROM rounds WHERE json_extract(spec, '$.base_digest') = ? LIMIT 1"
+        return self._any(query, base_digest)
 
     def evaluations(self, round_id: int) -> Iterator[bytes]:
         """Bytes of a round's evaluations, by device."""
@@ -188,8 +249,15 @@ class Ledger:
         ):
             yield data
 
-    def freeze(self, round_id: int, frozen: Frozen, members: Iterable[str], now: float) -> None:
-        """Insert a round's aggregate and whose updates are in it."""
+    def freeze(
+        self,
+        round_id: int,
+        frozen: Frozen,
+        members: Iterable[str],
+        now: float,
+        late_members: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Insert a round's aggregate and whose updates are in it; late ones with their base."""
         self._db.execute(
             "INSERT INTO aggregates VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -205,6 +273,9 @@ class Ledger:
         )
         self._db.executemany(
             "INSERT INTO aggregate_members VALUES (?, ?)", ((round_id, name) for name in members)
+        )
+        self._db.executemany(
+            "INSERT INTO late_members VALUES (?, ?, ?)", ((round_id, *key) for key in late_members)
         )
 
     def frozen(self, round_id: int) -> Frozen | None:
@@ -237,11 +308,65 @@ class Ledger:
             self._count(outcome, hospital, now)
         self._db.execute(_DROP_EVALUATIONS, (outcome.round_id,))
 
-    def mark_stale(self, base_digest: str | None, round_id: int, now: float) -> None:
-        """Give every waiting update for another base than `base_digest` its fate: stale."""
-        stale = (Fate.STALE.value, round_id, now, base_digest or "")
+    def mark_stale(self, base_digests: Iterable[str], round_id: int, now: float) -> None:
+        """Give every waiting update for another base than these its fate: stale."""
+        stale = (Fate.STALE.value, round_id, now, json.dumps(list(base_digests)))
         self._db.execute(_FATE_OF_OTHER_BASES, stale)
         self._db.execute(_DROP_DECIDED)
+
+    def withdraw(self, devices: Iterable[str], now: float) -> int:
+        """Give the devices' waiting updates their fate, withdrawn, and drop their evaluations.
+
+        What is in the open round's aggregate already is not touched: a ring may be adding it up.
+
+        Returns
+        -------
+        int
+            How many updates.
+        """
+        listed = json.dumps(sorted(devices))
+        withdrawn = (Fate.WITHDRAWN.value, self.last_round_id(), now, listed)
+        num = self._db.execute(_FATE_OF_REVOKED, withdrawn).rowcount
+        self._db.execute(_DROP_DECIDED)
+        self._db.execute(_DROP_EVALUATIONS_OF, (listed,))
+        return num
+
+    def decide(self, device: str, consent: Consent, note: str, now: float) -> None:
+        """Insert an operator's word on a device."""
+        self._db.execute(
+            "INSERT INTO consents (device, consent, note, decided_at) VALUES (?, ?, ?, ?)",
+            (device, consent, note, now),
+        )
+
+    def revoked(self) -> frozenset[str]:
+        """Devices whose last consent was withdrawn."""
+        rows = self._db.execute(
+            "SELECT device FROM consents WHERE consent = 'revoked'"
+            " AND id IN (SELECT MAX(id) FROM consents GROUP BY device)"
+        )
+        return frozenset(device for (device,) in rows)
+
+    def mute(self, device: str, reason: str, now: float, until: float) -> None:
+        """Insert until when nothing is taken of a device."""
+        self._db.execute(
+            "INSERT INTO mutes (device, reason, muted_at, muted_until) VALUES (?, ?, ?, ?)",
+            (device, reason, now, until),
+        )
+
+    def mutes(self) -> dict[str, float]:
+        """Until when each device was muted last."""
+        return dict(
+            self._db.execute(
+                "SELECT device, muted_until FROM mutes"
+                " WHERE id IN (SELECT MAX(id) FROM mutes GROUP BY device)"
+            )
+        )
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another process has written since this was asked last."""
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        before, self._data_version = self._data_version, version
+        return bool(before != version)
 
     def first_waiting_round(self) -> int | None:
         """The lowest round of a stored update without a fate."""
@@ -282,5 +407,7 @@ class Ledger:
         frozen = self.frozen(number)
         if frozen and outcome.aggregates.get(hospital) == frozen.digest:
             self._db.execute(_FATE_OF_MEMBERS, (Fate.COUNTED.value, number, now, base, number))
-        self._db.execute(_FATE_OF_BASE, (Fate.LEFT_OUT.value, number, now, base))
+            self._db.execute(_FATE_OF_LATE, (Fate.COUNTED.value, number, now, number))
+        if not self._any(_MAY_COUNT_LATER, base):
+            self._db.execute(_FATE_OF_BASE, (Fate.LEFT_OUT.value, number, now, base))
         self._db.execute(_DROP_DECIDED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 import structlog
@@ -29,6 +29,7 @@ from edge.offers import Offers, Publisher
 from edge.rank_process import Died, Said
 from edge.ring import Seat
 from edge.rounds import Frozen, Round, sample
+from edge.standing import Standing
 from edge.statement import Statement
 
 RETRY_S = 1.0
@@ -55,6 +56,7 @@ class Node:
         models: Models,
         seat: Seat,
         desk: Desk,
+        standing: Standing,
         meters: Meters,
         region_broker: Publisher,
         hospital_broker: Publisher,
@@ -66,6 +68,8 @@ class Node:
         self._models = models
         self._seat = seat
         self._desk = desk
+        self._standing = standing
+        self._heeded = False
         self._meters = meters
         self._hospital_broker = hospital_broker
         self._rng = rng
@@ -152,6 +156,7 @@ class Node:
         self._statement.tell(gone, now)
 
     def _advance(self, now: float) -> None:
+        self._heed_operators(now)
         if self._region:
             self._follow(self._region, now)
         if self._round and self._round.must_freeze(now):
@@ -190,16 +195,19 @@ class Node:
             # Rounds share a base where there are slow groups: who was counted before comes first.
             region, hospital = self._config.region, self._config.hospital
             fates.learn_missed(self._ledger, self._models, region, hospital, outcome.round_id, now)
-        fates.settle(self._ledger, outcome, self._config.hospital, now)
+            fates.settle(self._ledger, outcome, self._config.hospital, now)
+            self._withdraw(now)  # what that round's ring did not count after all
         if self._round and not self._round.ended and outcome.round_id >= self._round.spec.round_id:
             self._round.ended = True
             self._refresh(self._round)
 
     def _adopt(self, spec: RoundSpec, now: float) -> None:
-        self._catch_up(spec.round_id, spec.base_digest, now)
+        self._catch_up(spec.round_id, (spec.base_digest, *spec.late_bases), now)
+        self._withdraw(now)
         current = self._load(spec)
         if self._ledger.round(spec.round_id) is None:
-            invited = sample(self._roster, spec.sample_fraction, self._rng)
+            able = self._roster - self._standing.barred(now)
+            invited = sample(able, spec.sample_fraction, self._rng)
             with self._ledger.transaction():
                 self._ledger.open_round(spec, invited, now)
             current.invited = invited
@@ -215,14 +223,16 @@ class Node:
         opened = self._ledger.round(spec.round_id)
         if opened and opened[0] != spec:
             raise ContractError(f"round {spec.round_id} is in this ledger with another content")
-        current = Round(spec, opened[1] if opened else frozenset(), shapes)
+        forms = {base: form for base in spec.late_bases if (form := self._ledger.form(base))}
+        invited = opened[1] if opened else frozenset()
+        current = Round(spec, invited, shapes, forms=forms, past_bases=self._ledger)
         current.frozen = self._ledger.frozen(spec.round_id)
         current.ended = self._ledger.has_outcome(spec.round_id)
         self._refresh(current)
         return current
 
     def _refresh(self, current: Round) -> None:
-        current.updated, current.evaluated = self._ledger.delivered(current.spec)
+        current.updated, current.late, current.evaluated = self._ledger.delivered(current.spec)
         current.num_rejected = self._ledger.num_refused(current.spec.round_id)
 
     def _restore(self) -> None:
@@ -235,15 +245,35 @@ class Node:
         except (PulseRingError, OSError) as fault:
             self._trouble(str(fault))
 
-    def _catch_up(self, round_id: int, base_digest: str | None, now: float) -> None:
+    def _catch_up(self, round_id: int, base_digests: Iterable[str], now: float) -> None:
         region, hospital = self._config.region, self._config.hospital
-        fates.catch_up(self._ledger, self._models, region, hospital, round_id, base_digest, now)
+        fates.catch_up(self._ledger, self._models, region, hospital, round_id, base_digests, now)
+
+    def _heed_operators(self, now: float) -> None:
+        if self._ledger.changed_elsewhere() or not self._heeded:
+            self._standing.read()
+            self._withdraw(now)
+            self._offers.retract(self._standing.revoked)
+            self._heeded = True
+        if self._round:
+            self._round.excused = self._standing.barred(now)
+
+    def _withdraw(self, now: float) -> None:
+        """Give the revoked wristbands' updates their fate, but for those a ring may be adding up."""
+        if not self._standing.revoked:
+            return
+        with self._ledger.transaction():
+            num = self._ledger.withdraw(self._standing.revoked, now)
+        if num:
+            log.info("updates_withdrawn", num=num)
+        if self._round:
+            self._refresh(self._round)
 
     def _finish(self, now: float) -> None:
         if self._finished:
             return
         last = self._round.spec.round_id if self._round else self._ledger.last_round_id()
-        self._catch_up(last + 1, None, now)
+        self._catch_up(last + 1, (), now)
         if self._round:
             self._round.ended = True
             self._refresh(self._round)
@@ -256,8 +286,9 @@ class Node:
             self._config.hospital,
             spec,
             current.shapes,
-            self._ledger.updates(spec.base_digest),
+            self._ledger.updates([spec.base_digest, *current.forms]),
             self._ledger.evaluations(spec.round_id),
+            current.forms,
         )
         name = f"aggregate-{spec.round_id:06d}.safetensors"
         write_durably(self._config.state_dir / "rounds" / name, sums.encoded())
@@ -271,7 +302,7 @@ class Node:
             path=name,
         )
         with self._ledger.transaction():
-            self._ledger.freeze(spec.round_id, frozen, sums.members, now)
+            self._ledger.freeze(spec.round_id, frozen, sums.members, now, sums.late_members)
         current.frozen = frozen
         log.info(
             "aggregate_ready",

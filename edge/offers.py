@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Protocol
 
 from common import topics, wire
@@ -33,6 +34,7 @@ class Offers:
         self._models_due: deque[str] = deque()
         self._invites_due: deque[str] = deque()
         self._clear_due: deque[str] = deque()
+        self._retract_due: deque[str] = deque()
 
     def renew(self, current: Round | None) -> None:
         """Say everything again: the models before the invites, and clear models not needed."""
@@ -41,7 +43,13 @@ class Offers:
         self._ledger.note_offers(needed)
         self._clear_due = deque(sorted(self._ledger.offered() - needed))
         self._models_due = deque(sorted(needed))
-        self._invites_due = deque(sorted(self._current.invited) if self._current else ())
+        asked = self._current.invited - self._current.excused if self._current else ()
+        self._invites_due = deque(sorted(asked))
+
+    def retract(self, devices: Iterable[str]) -> None:
+        """Take back the invites of devices that are asked no more."""
+        self._invites_due = deque(name for name in self._invites_due if name not in set(devices))
+        self._retract_due = deque(sorted(devices))
 
     def pump(self) -> None:
         """Publish as much as the broker takes; the rest stays due."""
@@ -51,6 +59,8 @@ class Offers:
             self._invites_due.popleft()
         while self._clear_due and self._clear(self._clear_due[0]):
             self._ledger.forget_offer(self._clear_due.popleft())
+        while self._retract_due and self._publish_invite(self._retract_due[0], b""):
+            self._retract_due.popleft()
 
     def _publish_model(self, digest: str) -> bool:
         topic = topics.model(self._region, self._hospital, digest)
@@ -64,8 +74,11 @@ class Offers:
         if self._current is None:
             return True
         invite = Invite(hospital=self._hospital, device=device, spec=self._current.spec)
+        return self._publish_invite(device, wire.encode_json(invite))
+
+    def _publish_invite(self, device: str, payload: bytes) -> bool:
         topic = topics.device(self._region, self._hospital, device, "invite")
-        return self._broker.publish(topic, wire.encode_json(invite), retain=True)
+        return self._broker.publish(topic, payload, retain=True)
 
 
 def _models_of(current: Round) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,49 @@ def refusals(state_dir: Path) -> list[dict[str, Any]]:
     """How often which wristband was refused in which round, and why."""
     with _reading(state_dir) as db:
         return [dict(row) for row in db.execute(_REFUSED)]
+
+
+def devices(state_dir: Path, roster: Collection[str], now: float) -> list[dict[str, Any]]:
+    """How each wristband of `roster` stands at `now`."""
+    with _reading(state_dir) as db:
+        consents = {row["device"]: row for row in _last_rows(db, "consents")}
+        mutes = {row["device"]: row for row in _last_rows(db, "mutes")}
+        waiting = dict(
+            db.execute("SELECT device, COUNT(*) FROM waiting GROUP BY device").fetchall()
+        )
+    return [
+        _device(name, consents.get(name), mutes.get(name), now)
+        | {"num_waiting": waiting.get(name, 0)}
+        for name in sorted(roster)
+    ]
+
+
+def _last_rows(db: sqlite3.Connection, table: str) -> list[sqlite3.Row]:
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
+        return []  # written by the version before
+    query = f"SELECT * FROM {table} WHERE id IN (SELECT MAX(id) FROM {table} GROUP BY device)"  # noqa: S608 -- a name of ours
+    return db.execute(query).fetchall()
+
+
+def _device(
+    name: str, consent: sqlite3.Row | None, mute: sqlite3.Row | None, now: float
+) -> dict[str, Any]:
+    standing: dict[str, Any] = {"device": name, "standing": "listened to", "since_at": None}
+    standing |= {"muted_until_at": None, "note": ""}
+    if consent and consent["consent"] == "revoked":
+        return standing | {
+            "standing": "revoked",
+            "since_at": consent["decided_at"],
+            "note": consent["note"],
+        }
+    if mute and mute["muted_until"] > now:
+        return standing | {
+            "standing": "muted",
+            "since_at": mute["muted_at"],
+            "muted_until_at": mute["muted_until"],
+            "note": mute["reason"],
+        }
+    return standing
 
 
 def rounds(state_dir: Path) -> list[dict[str, Any]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass, field
 from random import Random
 
 from common.messages import HospitalStatus, RoundSpec
 from common.round_sums import Shapes
+from edge.contributions import Forms
 from edge.intake import OpenRound, Subject, max_message_bytes
 
 
@@ -28,7 +30,8 @@ class Round:
     """One round at this hospital.
 
     `updated` holds every device with a stored update for the round's base that has no fate yet,
-    whichever round it was sent in.
+    whichever round it was sent in; `late` those with one for a late base; `excused` those that
+    nothing is expected of any more.
     """
 
     spec: RoundSpec
@@ -36,30 +39,37 @@ class Round:
     shapes: Shapes
     updated: set[str] = field(default_factory=set)
     evaluated: set[str] = field(default_factory=set)
+    late: set[str] = field(default_factory=set)
+    excused: frozenset[str] = frozenset()
+    forms: Forms = field(default_factory=dict)
+    past_bases: Container[str] = frozenset()
     num_rejected: int = 0
     frozen: Frozen | None = None
     ended: bool = False
 
     @property
     def complete(self) -> bool:
-        """Whether all invited have delivered all that was asked for."""
-        updates_in = self.spec.purpose != "train" or self.invited <= self.updated
-        return updates_in and (not self.spec.evaluate or self.invited <= self.evaluated)
+        """Whether all that are expected have delivered all that was asked for."""
+        expected = self.invited - self.excused
+        updates_in = self.spec.purpose != "train" or expected <= self.updated
+        return updates_in and (not self.spec.evaluate or expected <= self.evaluated)
 
     def must_freeze(self, now: float) -> bool:
         """Whether the aggregate is to be folded now."""
         open_ = self.frozen is None and not self.ended
         return open_ and (self.complete or now >= self.spec.closes_at)
 
-    def delivered(self, subject: Subject, device: str) -> None:
-        """Note a stored message."""
-        (self.updated if subject == "update" else self.evaluated).add(device)
+    def delivered(self, subject: Subject, device: str, base_digest: str | None) -> None:
+        """Note a stored message; `base_digest` is an update's."""
+        late = subject == "update" and base_digest != self.spec.base_digest
+        fresh = self.updated if subject == "update" else self.evaluated
+        (self.late if late else fresh).add(device)
 
     @property
     def intake(self) -> OpenRound:
         """What messages are held against."""
         closed = self.frozen is not None or self.ended
-        return OpenRound(self.spec, self.invited, self.shapes, closed)
+        return OpenRound(self.spec, self.invited, self.shapes, closed, self.forms, self.past_bases)
 
     @property
     def max_message_bytes(self) -> int:
@@ -73,7 +83,7 @@ class Round:
             "round_id": self.spec.round_id,
             "phase": "idle" if self.ended else "ready" if frozen else "collecting",
             "num_invited": len(self.invited),
-            "num_stored": len(self.updated),
+            "num_stored": len(self.updated | self.late),
             "num_evaluated": len(self.evaluated),
             "num_rejected": self.num_rejected,
         }

@@ -80,6 +80,30 @@ CREATE TABLE IF NOT EXISTS joins (
     joined_at REAL NOT NULL,
     PRIMARY KEY (generation, round_id)
 );
+-- late updates in an aggregate; those for the round's own base are in aggregate_members
+CREATE TABLE IF NOT EXISTS late_members (
+    round_id INTEGER NOT NULL REFERENCES aggregates (round_id),
+    device TEXT NOT NULL,
+    base_digest TEXT NOT NULL,
+    PRIMARY KEY (round_id, device, base_digest)
+);
+-- what wearers and operators decided, the last word counts
+CREATE TABLE IF NOT EXISTS consents (
+    id INTEGER PRIMARY KEY,
+    device TEXT NOT NULL,
+    consent TEXT NOT NULL CHECK (consent IN ('revoked', 'given')),
+    note TEXT NOT NULL,
+    decided_at REAL NOT NULL
+);
+-- whose messages are not looked at for a while, and why; the last row of a device counts
+CREATE TABLE IF NOT EXISTS mutes (
+    id INTEGER PRIMARY KEY,
+    device TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    muted_at REAL NOT NULL,
+    muted_until REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS rounds_by_base ON rounds (json_extract(spec, '$.base_digest'));
 -- models retained on the hospital broker; deleted when cleared there
 CREATE TABLE IF NOT EXISTS offers (digest TEXT PRIMARY KEY);
 """

@@ -32,6 +32,7 @@ from edge.node import Node
 from edge.rank_process import Died, RankProcess, Said
 from edge.reception import Reception
 from edge.ring import Seat
+from edge.standing import MuteRule, Standing
 
 TICK_S = 0.1
 STALLED_S = 10.0
@@ -212,13 +213,15 @@ class Service:
             config.ring_cycle_ms,
             config.traces,
         )
+        standing = Standing(self._ledger, MuteRule(config.mute_after, config.mute_s))
         return Node(
             config,
             roster,
             self._ledger,
             models,
             seat,
-            Desk(Station(config.region, config.hospital, roster), self._ledger),
+            Desk(Station(config.region, config.hospital, roster), self._ledger, standing),
+            standing,
             self._meters,
             self._region_link,
             self._hospital_link,

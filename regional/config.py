@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from common.config import Listen, ProcessConfig
 from common.link import BrokerAddress
 from common.logs import LogFormat
-from common.messages import Fraction, Positive, ServerRule
+from common.messages import MAX_STALENESS, Fraction, Positive, ServerRule
 from common.topics import RESERVED_HOSPITALS, Name
 
 NonNegative = Annotated[FiniteFloat, Field(ge=0)]
@@ -40,6 +40,8 @@ class RoundsConfig(_Table):
     away, or whose rank is not warm, is waited for.  A ring may take ten times as long as the
     median of the last eight, at least `min_ring_timeout_s` and at most `ring_timeout_s`.  A
     hospital whose rank computes what the others do not is in no ring for `exclusion_rounds`.
+    With `max_staleness` > 0 an update made for one of so many bases before still counts, the less
+    the older it is.
     """
 
     rounds_per_day: NumRounds | Annotated[tuple[NumRounds, ...], Field(min_length=1)] = 8
@@ -56,6 +58,7 @@ class RoundsConfig(_Table):
     quorum: Annotated[int, Field(ge=1, le=1024)] = 1
     min_devices: Annotated[int, Field(ge=1)] = 1
     sample_fraction: Fraction = 1.0
+    max_staleness: Annotated[int, Field(ge=0, le=MAX_STALENESS)] = 0
 
     def num_rounds(self, day: int) -> int:
         """Committed training rounds that `day` asks for."""
@@ -188,6 +191,20 @@ class RegionConfig(ProcessConfig):
             raise ValueError("seal.wait_for_release_s > 0 needs cloud_key")
         if self.away_after_s < 2 * self.heartbeat_s:
             raise ValueError("away_after_s must be at least 2 * heartbeat_s")
+        return self
+
+    @model_validator(mode="after")
+    def _late_updates(self) -> RegionConfig:
+        if self.rounds.max_staleness and self.learning.parts > 1:
+            raise ValueError(
+                "rounds.max_staleness > 0 excludes learning.parts > 1: a late update carries "
+                "another part than the round that would count it"
+            )
+        if self.rounds.max_staleness and self.groups.enabled:
+            raise ValueError(
+                "rounds.max_staleness > 0 excludes groups.enabled: an update would be aged twice, "
+                "by its hospital and by the region"
+            )
         return self
 
     @model_validator(mode="after")

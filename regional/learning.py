@@ -71,6 +71,8 @@ def round_spec(
         sample_fraction=config.rounds.sample_fraction,
         min_devices=config.rounds.min_devices,
         quorum=config.rounds.quorum,
+        max_staleness=config.rounds.max_staleness,
+        late_bases=progress.past_bases[: config.rounds.max_staleness],
         opened_at=now,
         closes_at=now + config.rounds.deadline_s,
     )

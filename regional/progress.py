@@ -9,7 +9,7 @@ from statistics import median
 from typing import Literal, TypeVar
 
 from common.digest import EMPTY_DIGEST
-from common.messages import RoundOutcome, RoundSpec
+from common.messages import MAX_STALENESS, RoundOutcome, RoundSpec
 from regional.config import MAX_MEAN_OF, RoundsConfig
 from regional.pace import Pace, kept, pace_of
 from regional.records import (
@@ -109,6 +109,8 @@ class Progress:
         This day's committed training rounds.
     cycle_models : tuple of Stored
         The last models committed in this cycle, oldest first: as many as a seal may average.
+    past_bases : tuple of str
+        Digests of the models that this cycle went on from last, newest first, apart from `model`.
     evaluated : RoundEnded or None
         This day's committed evaluation round.
     ring : RingPlanned or None
@@ -144,6 +146,7 @@ class Progress:
     outcome: RoundOutcome | None = None
     trained: tuple[Trained, ...] = ()
     cycle_models: tuple[Stored, ...] = ()
+    past_bases: tuple[str, ...] = ()
     evaluated: RoundEnded | None = None
     last_training: RoundSpec | None = None
     ring: RingPlanned | None = None
@@ -257,6 +260,7 @@ def _after_cycle(progress: Progress, record: CycleStarted) -> Progress:
         order=0,
         evaluation_shapes=record.evaluation_shapes,
         cycle_models=(),
+        past_bases=(),
     )
 
 
@@ -327,8 +331,14 @@ def _after_round(progress: Progress, record: RoundEnded) -> Progress:
         num_trained=progress.num_trained + 1,
         trained=(*progress.trained, _trained(record)),
         cycle_models=(*progress.cycle_models, model)[-MAX_MEAN_OF:],
+        past_bases=_past_bases(progress, model.digest),
         last_training=progress.spec,
     )
+
+
+def _past_bases(progress: Progress, digest: str) -> tuple[str, ...]:
+    newest_first = dict.fromkeys((progress.model.digest, *progress.past_bases))
+    return tuple(base for base in newest_first if base != digest)[:MAX_STALENESS]
 
 
 def _trained(record: RoundEnded) -> Trained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,8 @@ import numpy as np
 from common.digest import bytes_digest
 
 Subject = Literal["update", "evaluation"]
+Slot = Literal["update", "late", "evaluation"]
+SUBJECT: Mapping[Slot, Subject] = {"update": "update", "late": "update", "evaluation": "evaluation"}
 
 FIRST_RESEND_S = 5.0
 LAST_RESEND_S = 60.0
@@ -27,7 +29,7 @@ class _Kept:
 
 
 class Outbox:
-    """At most one message of each subject, re-sent after 5 s, then 10 s, … at most 60 s (+ jitter).
+    """At most one message in each slot, re-sent after 5 s, then 10 s, … at most 60 s (+ jitter).
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ class Outbox:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
-        self._kept: dict[Subject, _Kept] = {}
+        self._kept: dict[Slot, _Kept] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -47,26 +49,26 @@ class Outbox:
         """Earliest time at which `take_due` gives something; infinity when empty."""
         return min((kept.due_at for kept in self._kept.values()), default=float("inf"))
 
-    def put(self, subject: Subject, payload: bytes, now: float) -> None:
+    def put(self, slot: Slot, payload: bytes, now: float) -> None:
         """Keep `payload`, due at once.
 
-        It replaces an unreceipted message of its subject, whose receipt then counts for it too.
+        It replaces an unreceipted message of its slot, whose receipt then counts for it too.
         """
-        before = self._kept.get(subject)
+        before = self._kept.get(slot)
         digests = {bytes_digest(payload)} | (before.digests if before else set())
-        self._kept[subject] = _Kept(payload, digests, due_at=now)
+        self._kept[slot] = _Kept(payload, digests, due_at=now)
 
-    def discard(self, subject: Subject) -> None:
+    def discard(self, slot: Slot) -> None:
         """Forget a message without a receipt."""
-        self._kept.pop(subject, None)
+        self._kept.pop(slot, None)
 
-    def settle(self, subject: Subject, digest: str) -> bool:
-        """Forget the message that the receipt names by its SHA-256; false when it is not kept."""
-        kept = self._kept.get(subject)
-        if kept is None or digest not in kept.digests:
-            return False
-        del self._kept[subject]
-        return True
+    def settle(self, subject: Subject, digest: str) -> Slot | None:
+        """Forget the message that the receipt names by its SHA-256, and say where it was kept."""
+        for slot, kept in self._kept.items():
+            if SUBJECT[slot] == subject and digest in kept.digests:
+                del self._kept[slot]
+                return slot
+        return None
 
     def hurry(self, now: float) -> None:
         """Make all due within a second: the broker may have lost what was under way."""
@@ -76,9 +78,9 @@ class Outbox:
 
     def take_due(self, now: float) -> Iterator[tuple[Subject, bytes]]:
         """Messages to send now; each is due again after its backoff."""
-        for subject, kept in self._kept.items():
+        for slot, kept in self._kept.items():
             if kept.due_at <= now:
                 kept.num_sent += 1
                 delay_s = min(FIRST_RESEND_S * 2.0 ** (kept.num_sent - 1), LAST_RESEND_S)
                 kept.due_at = now + delay_s * (1 + RESEND_JITTER * float(self._rng.random()))
-                yield subject, kept.payload
+                yield SUBJECT[slot], kept.payload

@@ -1,7 +1,8 @@
 """One wristband's states, without I/O: events in, actions out (docs/protocol.md, device side).
 
 It acts on what it was last told: the invite says which round is open and which models it needs;
-what it has made for that round is kept, and sent again, until the receipt.  What a sparse round's
+what it has made for that round is kept, and sent again, until the receipt.  An update that missed
+its round is sent in a later one that still takes its base.  What a sparse round's
 update left unsaid is kept too, and becomes part of the next once this one was stored and the
 region has moved on; a restarted wristband begins without.
 """
@@ -25,7 +26,7 @@ from common.messages import (
 from simulators.actions import Action, Note, Publish, Subscribe, Unsubscribe, Work
 from simulators.jobs import Identity, Job, Learned, LocalUpdate, Model
 from simulators.letters import evaluation_message, update_message
-from simulators.outbox import Outbox
+from simulators.outbox import SUBJECT, Outbox, Slot
 from simulators.shelf import SharedModel, read_model
 
 # After these an update is not stored, and a later round may still take it.
@@ -48,6 +49,10 @@ class _Made:
     def was_taken(self, spec: RoundSpec) -> bool:
         """Whether it was stored and its base then left: what it says need not be said again."""
         return self.stored and self.spec.base_digest != spec.base_digest
+
+    def is_late_for(self, spec: RoundSpec) -> bool:
+        """Whether a round of another base still takes it."""
+        return not self.settled and self.spec.base_digest in spec.late_bases
 
 
 class Wristband:
@@ -81,6 +86,7 @@ class Wristband:
         self._models: dict[str, SharedModel] = {}
         self._asked: set[str] = set()
         self._made: _Made | None = None
+        self._late: _Made | None = None
         self._residual: Model | None = None
         self._evaluated_round = 0
         self._given_up_round = 0
@@ -148,8 +154,10 @@ class Wristband:
             made = _Made(learned.update, learned.spec)
             if made.fits(spec):
                 self._made = made
-                if spec.purpose == "train":
-                    self._post(made.update, spec, now)
+                self._post("update", made, now)
+            elif made.is_late_for(spec):
+                self._late = made
+                self._post("late", made, now)
         if learned.evaluation and learned.spec.round_id == spec.round_id:
             self._evaluated_round = spec.round_id
             message = evaluation_message(self.identity, learned.spec, learned.evaluation)
@@ -193,10 +201,10 @@ class Wristband:
 
     def _forget_rounds(self) -> None:
         """Start afresh: the region's count of rounds began again, its ledgers know nothing."""
-        self._spec = self._made = self._residual = None
+        self._spec = self._made = self._late = self._residual = None
         self._given_up_round = 0
-        self._outbox.discard("update")
-        self._outbox.discard("evaluation")
+        for slot in SUBJECT:
+            self._outbox.discard(slot)
 
     def _open(self, spec: RoundSpec, now: float) -> None:
         before, self._spec = self._spec, spec
@@ -206,25 +214,34 @@ class Wristband:
         if before and before.cycle != spec.cycle:
             self._residual = None
         if self._made and not self._made.fits(spec):
+            self._late = self._made if self._made.is_late_for(spec) else self._late
             self._made = None
             self._outbox.discard("update")
+        if self._late and not self._late.is_late_for(spec):
+            self._late = None
+            self._outbox.discard("late")
         if not same_round:
             self._evaluated_round = 0
             self._outbox.discard("evaluation")
-            if self._made and not self._made.settled and spec.purpose == "train":
-                self._post(self._made.update, spec, now)
+            if self._made and not self._made.settled:
+                self._post("update", self._made, now)
+            if self._late:
+                self._post("late", self._late, now)
         wanted = {spec.base_digest, *spec.evaluate}
         self._models = {d: model for d, model in self._models.items() if d in wanted}
 
     def _receipted(self, receipt: Receipt) -> list[Action]:
         if receipt.device != self.identity.device:
             return [Note("receipt_refused", "it is for another wristband")]
-        if not self._outbox.settle(receipt.subject, receipt.content_digest):
+        slot = self._outbox.settle(receipt.subject, receipt.content_digest)
+        if slot is None:
             return []
-        if receipt.subject == "update" and self._made:
-            too_late = receipt.status == "rejected" and receipt.reason in TOO_LATE
-            stored = receipt.status == "stored"
+        stored = receipt.status == "stored"
+        too_late = not stored and receipt.reason in TOO_LATE
+        if slot == "update" and self._made:
             self._made = replace(self._made, settled=not too_late, stored=stored)
+        if slot == "late" and not too_late:
+            self._late = None
         if receipt.status == "stored":
             return []
         return [Note("message_rejected", f"{receipt.subject}: {receipt.reason}")]
@@ -264,8 +281,11 @@ class Wristband:
         asked = spec.model_copy(update={"evaluate": evaluate})
         return lacking, Job(self.identity, asked, models, train, self._residual if train else None)
 
-    def _post(self, update: LocalUpdate, spec: RoundSpec, now: float) -> None:
-        self._outbox.put("update", update_message(self.identity, spec, update), now)
+    def _post(self, slot: Slot, made: _Made, now: float) -> None:
+        """Send an update in the open round, if that takes updates."""
+        spec = self._spec
+        if spec and spec.purpose == "train":
+            self._outbox.put(slot, update_message(self.identity, spec, made.update), now)
 
     def _topic(self, leaf: topics.DeviceLeaf) -> str:
         return topics.device(

@@ -32,7 +32,13 @@ COMMANDS = [
     for command in app.registered_commands
 ]
 CONFIGURED = [(tier, name) for tier, name in COMMANDS if name not in ("broker", "sample")]
-NAMED = {"promote": ("somebody",), "verify": ("somebody",)}
+NAMED = {
+    "promote": ("somebody",),
+    "verify": ("somebody",),
+    "revoke": ("band-a",),
+    "readmit": ("band-a",),
+    "unmute": ("band-a",),
+}
 NOWHERE = "mqtt://127.0.0.1:1"
 TERSE = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
 
@@ -165,6 +171,9 @@ def test_no_configuration_and_an_empty_one_name_what_lacks(
         ("edge", "run -s region_broker=nowhere", "region_broker", 2),
         ("edge", "ledger -s state_dir={region}", "no edge node has run", 2),
         ("edge", "status -s state_dir={region}/foreign", "is no ledger", 2),
+        ("edge", "revoke band-x", "not in the roster of north: band-x", 2),
+        ("edge", "revoke band-a", "no edge node has run with it", 2),
+        ("edge", "devices -s state_dir={region}", "no edge node has run", 2),
         ("regional", "run -s state_dir={region}/file", "state_dir", 2),
         ("regional", "run -s health_listen={taken}", "health_listen", 2),
         ("regional", "run -s mailbox={region}/file", "mailbox", 2),

@@ -20,6 +20,7 @@ from common.fixedpoint import (
     next_exponents,
     norm_limit,
     quantize,
+    rescale,
 )
 
 finite = st.floats(-1e3, 1e3, width=32)
@@ -92,3 +93,15 @@ def test_scales_stay_in_range_whatever_the_aggregate(mean: float, exponent: int)
 def test_no_norm_limit_lets_a_value_through_that_is_not_finite(value: float) -> None:
     tensors = {"w": np.array([value, 0.0])}
     assert not l2_norm(tensors) <= norm_limit(tensors, {"w": -14}, 1.0)
+
+
+def test_finer_steps_say_the_same_numbers_and_count_what_leaves_the_range() -> None:
+    integers = {"w": np.array([3, -300, 20000, -32767], np.int16)}
+    moved = rescale(integers, {"w": -10}, {"w": -12}, 16)
+    assert moved.tensors["w"].tolist() == [12, -1200, 32767, -32767]
+    assert moved.num_saturated == 2
+
+
+def test_coarser_steps_are_refused() -> None:
+    with pytest.raises(ContractError, match="have grown"):
+        rescale({"w": np.array([3], np.int16)}, {"w": -12}, {"w": -10}, 16)

@@ -15,6 +15,7 @@ from common.fold import (
     combine,
     fold,
     late_factor,
+    late_weight,
     mean_update,
     server_step,
     update_weight,
@@ -171,3 +172,10 @@ def test_zeros_of_any_scale_combine_with_anything() -> None:
     nothing = Scaled(zeros(SHAPES), dict.fromkeys(SHAPES, 30), 256)
     fine = scaled(1, 1, -60, 1)
     assert (combine([nothing, fine]).sums.tensors["w"] == fine.sums.tensors["w"]).all()
+
+
+@pytest.mark.parametrize("age", [0, 1, 2, 15])
+@pytest.mark.parametrize("weight", [1, 3, 5000])
+def test_late_weight_is_the_floor_of_its_formula(weight: int, age: int) -> None:
+    counted = late_weight(weight, age)
+    assert counted**2 * (1 + age) <= (256 * weight) ** 2 < (counted + 1) ** 2 * (1 + age)

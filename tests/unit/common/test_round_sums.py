@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from common.digest import tensors_digest
+from common.fold import Scaled, Sums
 from common.messages import FixedPoint
 from common.parts import part_indices
-from common.round_sums import Counts, sum_shapes, take_step
+from common.round_sums import Counts, sum_shapes, take_step, unit
 from tests.builders.rounds import BASE, make_spec
 
 MODEL = {"w": np.array([1.0, 2.0], np.float32)}
@@ -75,3 +76,16 @@ def test_step_of_a_sparse_round_leaves_what_it_did_not_carry() -> None:
     assert step.mean["v"].shape == (30, 20)
     assert np.array_equal(step.model["v"].ravel(), np.where(moved, 8.0, 7.0))
     assert step.model["w"].tolist() == [1.5, 1.0]
+
+
+def test_a_round_that_counts_late_updates_weighs_its_own_in_256ths() -> None:
+    assert [unit(make_spec()), unit(make_spec(max_staleness=1))] == [1, 256]
+
+
+def test_late_sums_of_hospitals_weigh_the_same_beside_either_unit() -> None:
+    late = Scaled(Sums({"w": np.array([128, 0], np.int64)}, 1), {"w": -14}, 181)
+    scaled = {name: 256 * value for name, value in make_sums().items() if name != "counts"}
+    scaled["counts"] = Counts(512, 2, 2, 0).tensor()
+    plain = take_step(make_spec(), make_sums(), MODEL, {}, late)
+    in_256ths = take_step(make_spec(max_staleness=1), scaled, MODEL, {}, late)
+    assert tensors_digest(plain.model) == tensors_digest(in_256ths.model)

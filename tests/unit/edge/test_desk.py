@@ -11,6 +11,7 @@ from common.messages import Reason
 from edge.desk import Answer, Desk, Incoming
 from edge.ledger import Ledger
 from edge.rounds import Round
+from edge.standing import Standing
 from tests.unit.edge.builders import (
     BASE,
     HOSPITAL,
@@ -33,7 +34,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def take(ledger: Ledger, *batch: Incoming, current: Round | None) -> list[Answer]:
-    return Desk(STATION, ledger).take(batch, current, now=1.0)
+    return Desk(STATION, ledger, Standing(ledger)).take(batch, current, now=1.0)
 
 
 def open_round() -> Round:
@@ -82,7 +83,7 @@ def test_other_content_for_the_same_base_is_a_conflicting_duplicate(
 def test_duplicates_within_a_batch_are_stored_once(ledger: Ledger) -> None:
     answers = take(ledger, *[make_incoming(make_update())] * 3, current=open_round())
     assert [answer.fresh for answer in answers] == [True, False, False]
-    assert len(list(ledger.updates(BASE))) == 1
+    assert len(list(ledger.updates([BASE]))) == 1
 
 
 def test_oversize_is_refused_before_it_is_parsed(ledger: Ledger) -> None:

@@ -65,7 +65,7 @@ def test_what_was_committed_is_there_after_a_restart(tmp_path: Path, ledger: Led
     again = Ledger(tmp_path)  # while the first is open, as after a kill
     assert again.round(1) == (make_spec(), frozenset({"band-a"}))
     assert again.frozen(1) == AGGREGATE
-    assert list(again.updates(BASE)) == [make_update("band-a")]
+    assert list(again.updates([BASE])) == [make_update("band-a")]
     again.close()
 
 
@@ -94,7 +94,7 @@ def test_committed_aggregate_counts_its_members_and_leaves_out_the_rest(
     with ledger.transaction():
         ledger.settle(make_outcome(aggregates={HOSPITAL: AGGREGATE.digest}), HOSPITAL, now=3.0)
     assert fates(tmp_path) == {"band-a": "counted", "band-b": "counted", "band-c": "left_out"}
-    assert list(ledger.updates(BASE)) == []
+    assert list(ledger.updates([BASE])) == []
     assert ledger.delivered(make_spec())[0] == set()
 
 
@@ -132,7 +132,7 @@ def test_a_round_that_commits_no_model_gives_no_fate(
     with ledger.transaction():
         ledger.settle(make_outcome(**outcome.model_dump()), HOSPITAL, now=3.0)  # type: ignore[attr-defined]  # a RoundOutcome
     assert fates(tmp_path) == {"band-a": "waiting"}
-    assert list(ledger.updates(BASE)) == [make_update("band-a")]
+    assert list(ledger.updates([BASE])) == [make_update("band-a")]
 
 
 def test_two_fates_are_impossible(tmp_path: Path, ledger: Ledger) -> None:
@@ -140,7 +140,7 @@ def test_two_fates_are_impossible(tmp_path: Path, ledger: Ledger) -> None:
     with ledger.transaction():
         ledger.settle(make_outcome(1), HOSPITAL, now=3.0)
         ledger.settle(make_outcome(2), HOSPITAL, now=4.0)
-        ledger.mark_stale(None, 3, now=5.0)
+        ledger.mark_stale((), 3, now=5.0)
     assert fates(tmp_path) == {"band-a": "left_out"}
     with pytest.raises(sqlite3.IntegrityError), sqlite3.connect(tmp_path / FILE_NAME) as db:
         db.execute("INSERT INTO fates VALUES ('band-a', ?, 'counted', 1, 0)", (BASE,))
@@ -150,10 +150,10 @@ def test_two_fates_are_impossible(tmp_path: Path, ledger: Ledger) -> None:
 def test_updates_for_another_base_become_stale(tmp_path: Path, ledger: Ledger) -> None:
     store(ledger, "band-a")
     with ledger.transaction():
-        ledger.mark_stale(BASE, 2, now=3.0)
+        ledger.mark_stale([BASE], 2, now=3.0)
     assert fates(tmp_path) == {"band-a": "waiting"}
     with ledger.transaction():
-        ledger.mark_stale("2" * 64, 2, now=3.0)
+        ledger.mark_stale(["2" * 64], 2, now=3.0)
     assert fates(tmp_path) == {"band-a": "stale"}
 
 

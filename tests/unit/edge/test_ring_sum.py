@@ -130,12 +130,9 @@ def test_a_sparse_round_goes_through_the_ring_as_its_part_and_moves_only_that() 
     shapes, width = sum_shapes(spec, SPARSE_SHAPES), ring_sum.width_of(spec, plan)
     vectors = [
         ring_sum.flatten(
-            aggregate(HOSPITAL, spec, SPARSE_SHAPES, [make_sparse_update(seed=s)], []).tensors,
-            shapes,
-            spec,
-            width,
+            aggregate(HOSPITAL, spec, SPARSE_SHAPES, [update], []).tensors, shapes, spec, width
         )
-        for s in (0, 1)
+        for update in (make_sparse_update(seed=s, base_digest=spec.base_digest) for s in (0, 1))
     ]
     assert vectors[0].size == packing.num_lanes(153, width) + 4
     sums = ring_sum.unflatten(np.add(*vectors), shapes, width)

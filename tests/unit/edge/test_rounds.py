@@ -22,10 +22,10 @@ def told(current: Round) -> HospitalStatus:
 def test_round_is_complete_when_all_invited_have_delivered_all() -> None:
     current = make_round(evaluate=(BASE,))
     for device in ROSTER:
-        current.delivered("update", device)
+        current.delivered("update", device, BASE)
     assert not current.complete
     for device in ROSTER:
-        current.delivered("evaluation", device)
+        current.delivered("evaluation", device, None)
     assert current.complete
     assert current.must_freeze(now=1.0)
 

@@ -8,7 +8,7 @@ import pytest
 
 from edge.config import EdgeConfig
 from edge.traces import MAX_TRACES, Traces
-from tests.unit.edge.test_node import make_config
+from tests.unit.edge.hospital import make_config
 
 
 def test_last_traces_stay_and_others_are_left_alone(tmp_path: Path) -> None:

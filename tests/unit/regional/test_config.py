@@ -99,3 +99,19 @@ def test_parts_and_fedadam_exclude_each_other(toml: Path) -> None:
     with pytest.raises(ConfigError, match="its moments would decay"):
         RegionConfig.load(toml, changes)
     assert RegionConfig.load(toml, changes[:1]).learning.parts == 4
+
+
+@pytest.mark.parametrize(
+    ("other", "keys"),
+    [
+        ("learning.parts=4", ("rounds.max_staleness", "learning.parts")),
+        ("groups.enabled=true", ("rounds.max_staleness", "groups.enabled")),
+    ],
+)
+def test_late_updates_exclude_sparse_rounds_and_speed_groups(
+    toml: Path, other: str, keys: tuple[str, str]
+) -> None:
+    with pytest.raises(ConfigError) as fault:
+        RegionConfig.load(toml, ["rounds.max_staleness=2", other])
+    assert all(key in fault.value.message for key in keys)
+    assert RegionConfig.load(toml, ["rounds.max_staleness=2"]).rounds.max_staleness == 2

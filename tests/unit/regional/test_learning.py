@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 
-from common.messages import Digest
+from common.digest import EMPTY_DIGEST
+from common.messages import Digest, RoundOutcome
 from common.parts import pass_order
-from regional.config import LearningConfig, RegionConfig
+from regional.config import LearningConfig, RegionConfig, RoundsConfig
 from regional.learning import form_after, learning_rate, location, round_spec
-from regional.progress import Progress, Stored
+from regional.progress import Progress, Stored, after, replay
+from regional.records import CycleStarted, RoundEnded
 
 RULE = LearningConfig(lr_start=0.2, lr_end=0.02, lr_rounds=10)
 
@@ -110,3 +113,42 @@ def test_rounds_go_through_the_parts_and_each_pass_has_an_order_of_its_own() -> 
 
 def test_without_parts_the_order_stays_zero() -> None:
     assert form_after(LearningConfig(bits=8), 5) == (8, 1, 0)
+
+
+def committed(base: str, model: str, number: int) -> RoundEnded:
+    outcome = RoundOutcome(
+        region="county",
+        day=1,
+        round_id=number,
+        end="committed",
+        reason="",
+        base_digest=base,
+        model_digest=model,
+        state_digest=EMPTY_DIGEST,
+    )
+    return RoundEnded(outcome=outcome, learning_rate=0.1, opened_at=0.0)
+
+
+def cycle_from(model: str, number: int = 1) -> CycleStarted:
+    return CycleStarted(
+        cycle=number,
+        task="dummy",
+        model_digest=model,
+        made_by_round=0,
+        exponents={"w": -9},
+        evaluation_shapes={},
+    )
+
+
+def test_rounds_name_the_cycle_s_last_bases_newest_first_up_to_the_limit() -> None:
+    models = [digest(number) for number in (1, 2, 3, 3, 4)]  # the third round moved nothing
+    ends = [
+        committed(base, model, number)
+        for number, (base, model) in enumerate(itertools.pairwise(models), start=1)
+    ]
+    progress = replay([cycle_from(models[0]), *ends])
+    config = make_config().model_copy(update={"rounds": RoundsConfig(max_staleness=2)})
+    spec = round_spec(config, progress, "evaluate", [], now=50.0)
+    assert spec.late_bases == (digest(3), digest(2))
+    assert round_spec(make_config(), progress, "train", [], now=50.0).late_bases == ()
+    assert after(progress, cycle_from(digest(4), 2)).past_bases == ()

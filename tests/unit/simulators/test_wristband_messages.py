@@ -44,6 +44,70 @@ def test_publishes_one_update_and_one_evaluation() -> None:
     assert evaluation.models == (tensors_digest(BASE),)
 
 
+def test_an_update_that_missed_its_round_is_sent_late_where_its_base_still_counts() -> None:
+    band = make_wristband()
+    missed = deliver(band, make_spec())[UPDATE]
+    late_bases = (tensors_digest(BASE),)
+    spec = make_spec(LATER, 2, max_staleness=1, late_bases=late_bases)
+    [sent] = only(Publish, band.received(INVITE, invite(spec), NOW + 2))
+    header, integers = wire.decode(sent.payload, UpdateHeader)
+    assert sent.topic == UPDATE
+    assert (header.round_id, header.base_digest) == (2, late_bases[0])
+    assert integers["w"].tolist() == wire.decode(missed, UpdateHeader)[1]["w"].tolist()
+
+
+def test_a_late_update_and_the_new_one_wait_for_a_receipt_each() -> None:
+    band = make_wristband()
+    deliver(band, make_spec())
+    spec = make_spec(LATER, 2, max_staleness=1, late_bases=(tensors_digest(BASE),), evaluate=())
+    [late] = only(Publish, band.received(INVITE, invite(spec), NOW + 2))
+    [work] = only(Work, band.received(model_topic(LATER), model_bytes(LATER), NOW + 2))
+    [fresh] = only(Publish, band.worked(learned(work.job.spec), NOW + 3))
+    assert band.num_unreceipted == 2
+    band.received(RECEIPT, receipt(late.payload, "update"), NOW + 4)
+    band.received(RECEIPT, receipt(fresh.payload, "update"), NOW + 4)
+    assert band.num_unreceipted == 0
+
+
+def test_work_that_ends_after_its_round_is_sent_late() -> None:
+    band = make_wristband()
+    job = start_job(band, make_spec(evaluate=()))
+    spec = make_spec(LATER, 2, max_staleness=1, late_bases=(tensors_digest(BASE),), evaluate=())
+    band.received(INVITE, invite(spec), NOW + 2)
+    sent = only(Publish, band.worked(learned(job.spec), NOW + 3))
+    assert [wire.decode(each.payload, UpdateHeader)[0].round_id for each in sent] == [2]
+
+
+@pytest.mark.parametrize("reason", [None, Reason.STALE, Reason.NORM])
+def test_a_late_update_is_not_said_again_after_its_receipt(reason: Reason | None) -> None:
+    band = make_wristband()
+    deliver(band, make_spec())
+    base = tensors_digest(BASE)
+    spec = make_spec(LATER, 2, max_staleness=2, late_bases=(base,), evaluate=())
+    [late] = only(Publish, band.received(INVITE, invite(spec), NOW + 2))
+    band.received(RECEIPT, receipt(late.payload, "update", reason), NOW + 3)
+    bases = (tensors_digest(LATER), base)
+    spec = make_spec({"w": LATER["w"] + 1}, 3, max_staleness=2, late_bases=bases, evaluate=())
+    assert only(Publish, band.received(INVITE, invite(spec), NOW + 4)) == []
+
+
+def test_a_late_update_waits_through_a_round_that_only_evaluates() -> None:
+    band = make_wristband()
+    deliver(band, make_spec())
+    late = {"max_staleness": 1, "late_bases": (tensors_digest(BASE),), "evaluate": ()}
+    pausing = make_spec(LATER, 2, purpose="evaluate", **late)
+    assert only(Publish, band.received(INVITE, invite(pausing), NOW + 2)) == []
+    training = make_spec(LATER, 3, **late)
+    assert len(only(Publish, band.received(INVITE, invite(training), NOW + 3))) == 1
+
+
+def test_an_update_that_no_later_round_takes_is_dropped() -> None:
+    band = make_wristband()
+    deliver(band, make_spec())
+    assert only(Publish, band.received(INVITE, invite(make_spec(LATER, 2)), NOW + 2)) == []
+    assert band.num_unreceipted == 0
+
+
 def test_evaluates_without_training_when_the_round_only_evaluates() -> None:
     band = make_wristband()
     job = start_job(band, make_spec(purpose="evaluate"))

@@ -46,7 +46,10 @@ def collect(region: Region, stage: Collecting, now: float, config: RegionConfig)
     if len(fit) >= rounds.quorum and len(ready) == len(awaited):
         return _to_forming(region, fit, now, config)
     closes_at = min(spec.closes_at, stage.not_before + spec.closes_at - spec.opened_at)
-    if now < max(closes_at + rounds.grace_s, stage.not_before + rounds.rejoin_s):
+    until = max(closes_at + rounds.grace_s, stage.not_before + rounds.rejoin_s)
+    if len(ready) == len(allowed(region)):  # sums never change: to wait makes no more of them fit
+        until = closes_at
+    if now < until:
         return region, []
     if len(fit) < rounds.quorum:
         reason = f"{_shortage(region, spec, fit)}; the quorum is {rounds.quorum}"

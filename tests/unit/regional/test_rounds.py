@@ -76,8 +76,10 @@ def test_a_hospital_that_never_came_is_left_out_after_rejoin() -> None:
 
 def test_a_hospital_with_too_few_devices_stays_outside_the_ring() -> None:
     world = World(config=make_config(min_devices=4))
+    opened = world.now
     world.run(num_ended(1))
     assert world.ended[0].outcome.end == "skipped"
+    assert 60.0 <= world.now - opened < 65.0, "all are ready: nothing is left to wait for"
     assert "east, north, west had fewer devices" in world.ended[0].outcome.reason
 
 

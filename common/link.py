@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 import structlog
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from common.errors import ConfigError
+from common.packets import without_properties
 
 SESSION_EXPIRY_S = 7 * 24 * 3600
 RECEIVE_MAXIMUM = 32
@@ -83,6 +84,16 @@ def send_at_once(sock: object) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+class Client(mqtt.Client):
+    """Paho's client, deaf to the properties of what is published (`without_properties` says why)."""
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        packet = self._in_packet
+        qos = packet["command"] >> 1 & 3
+        packet["packet"] = bytearray(without_properties(packet["packet"], qos))
+        return super()._handle_publish()
+
+
 class Link:
     """One persistent MQTT 5 session, driven by one thread of paho's.
 
@@ -119,7 +130,7 @@ class Link:
         self._told_unreachable = False
         self._said_everything = on_connect
         self._received = on_message
-        self._client = mqtt.Client(
+        self._client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=mqtt.MQTTv5,

@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from common.link import BrokerAddress, send_at_once
+from common.link import BrokerAddress, Client, send_at_once
 from simulators.actions import Action, Note, Publish, Subscribe, Unsubscribe, Work
 from simulators.jobs import Job
 from simulators.traffic import Traffic
@@ -176,7 +176,7 @@ class Session:
 
     def _new_client(self) -> mqtt.Client:
         who, will = self.wristband.identity, self.wristband.status(online=False)
-        client = mqtt.Client(
+        client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"{who.region}-{who.hospital}-{who.device}",
             protocol=mqtt.MQTTv5,

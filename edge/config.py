@@ -36,9 +36,12 @@ class EdgeConfig(ProcessConfig):
     `coordinator_key` pins the public key of the signer ``region``; it is read when first needed, so
     that the coordinator may be started later.  Without `interface` the ring uses the plan's.  With
     ``ring_timeline = true`` Horovod writes its own trace of each ring into ``state_dir/timelines``,
-    or into the directory that it names (`edge.traces`).  A wristband that sends `mute_after`
-    messages in a row that no sound one sends is not listened to for `mute_s`; 0 mutes nobody.  A node whose loop stands still for
-    `watchdog_s` ends itself, for its supervisor to start it again.
+    or into the directory that it names (`edge.traces`).  A node whose loop stands still for
+    `watchdog_s` ends itself, for its supervisor to start it again.  A wristband that sends
+    `mute_after` messages in a row that no sound one sends is not listened to for `mute_s`; 0 mutes
+    nobody.  Intake waits while `state_dir` takes `disk_quota_mb` or more (0: no quota) or its disk
+    has less than `min_free_mb` free (`edge.disk`).  Of rounds more than `keep_rounds` ago the ledger
+    keeps one compressed row (0: every row stays; `edge.archive`).
     """
 
     model_config = SettingsConfigDict(env_prefix="PULSERING_EDGE_")
@@ -58,6 +61,9 @@ class EdgeConfig(ProcessConfig):
     watchdog_s: Annotated[float, Field(ge=5, le=3600)] = 120.0
     mute_after: Annotated[int, Field(ge=0, le=1000)] = 5
     mute_s: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] = 3600.0
+    disk_quota_mb: Annotated[int, Field(ge=0, le=1 << 30)] = 0
+    min_free_mb: Annotated[int, Field(ge=0, le=1 << 20)] = 256
+    keep_rounds: Annotated[int, Field(ge=0, le=1_000_000)] = 500
     ring_timeline: Annotated[bool | Path, Field(union_mode="left_to_right")] = False
     ring_cycle_ms: Annotated[float, Field(ge=1, le=1000)] = 5.0
     profile: Literal["demo", "production"] = "demo"

@@ -32,6 +32,12 @@ class Meters:
         self.rank_starts = Gauge(
             "pulsering_edge_rank_starts", "Starts of the rank process.", registry=self.registry
         )
+        self.link_up = Gauge(
+            "pulsering_edge_link_up",
+            "1 while the session with that broker is connected.",
+            ["broker"],
+            registry=self.registry,
+        )
         self._told = {
             name: Gauge(f"pulsering_edge_{name}", text, registry=self.registry)
             for name, text in (

@@ -80,6 +80,7 @@ class Node:
         self._error = ""
         self._failed_at = -RETRY_S
         self._finished = False
+        self.notice = ""  # what else ails this hospital, such as its disk; set from outside
         self._statement = Statement(region_broker, config.heartbeat_s)
         self._restore()
 
@@ -146,7 +147,7 @@ class Node:
             timings=self._seat.timings,
             failure=self._seat.failure,
             identity=self._config.identity,
-            error=(self._error or self._seat.error)[:500],
+            error=(self.notice or self._error or self._seat.error)[:500],
         )
         return self._round.told(status) if self._round else status
 

@@ -30,9 +30,12 @@ class Reception:
         self._take = take
         self._failed_at = -RETRY_S
         self.error = ""
+        self.held = ""  # why nothing may be taken now; set from outside
 
     def waits(self, now: float) -> bool:
         """Whether it is too early for another attempt."""
+        if self.held:
+            return True
         return 0 <= now - self._failed_at < RETRY_S  # so that a clock set back delays nothing
 
     def turn(self, now: float) -> None:

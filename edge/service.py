@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import asdict
 from functools import partial
 from threading import Event, Thread
 from typing import Any
@@ -23,12 +24,14 @@ from common.watchdog import Watchdog
 from common.wire import MAX_TENSOR_MESSAGE_BYTES
 from edge.config import EdgeConfig
 from edge.desk import Desk, Incoming
+from edge.disk import MB, Limits
 from edge.inbox import Inbox, News
 from edge.intake import Station
 from edge.ledger import Ledger
 from edge.metrics import Meters
 from edge.models import COORDINATOR, Models
 from edge.node import Node
+from edge.overview import SYS_TOPICS, BrokerMeters, Overview
 from edge.rank_process import Died, RankProcess, Said
 from edge.reception import Reception
 from edge.ring import Seat
@@ -59,9 +62,13 @@ class Service:
         self._stepped_at = time.monotonic()
         self._meters = Meters()
         self._ledger = Ledger(config.state_dir)
+        limits = Limits(config.disk_quota_mb * MB, config.min_free_mb * MB)
+        self._overview = Overview(config.state_dir, limits, self._meters.registry)
         self._rank = RankProcess(config.rank_python, self._from_rank)
         self._region_link = self._to_region(config)
         self._hospital_link = self._to_hospital(config)
+        for name, link in (("region", self._region_link), ("hospital", self._hospital_link)):
+            self._meters.link_up.labels(name).set_function(partial(_is_up, link))
         self._node = self._make_node(config, roster)
         self._reception = Reception(self._inbox, self._node.on_messages)
         self._status = self._node.status()
@@ -78,6 +85,7 @@ class Service:
         self._health.start()
         announce(self._state_dir, self._health.url)
         log.info("health_listening", url=self._health.url)
+        self._overview.start()
         self._worker.start()
         self._watchdog.start()
         self._region_link.start()
@@ -89,6 +97,7 @@ class Service:
         self._hospital_link.stop()
         self._region_link.stop()
         self._health.stop()
+        self._overview.stop()
         self._ledger.close()
         log.info("stopped")
 
@@ -97,14 +106,14 @@ class Service:
         self._stop.set()
 
     def report(self) -> dict[str, Any]:
-        """What ``/healthz`` answers: `ok` when the worker goes round and the disk takes messages.
+        """What ``/healthz`` answers: `ok` when the worker goes round and messages can be stored.
 
         A broker that is away does not make the node unhealthy; `links` tells.
         """
         status = self._status
         going = time.monotonic() - self._stepped_at < STALLED_S
         return {
-            "ok": going and not self._reception.error,
+            "ok": going and not self._reception.error and not self._overview.held,
             "region": status.region,
             "hospital": status.hospital,
             "identity": status.identity,
@@ -121,7 +130,9 @@ class Service:
                 "starts": self._rank.num_starts,
                 "keeper_pid": self._rank.keeper_pid,
             },
-            "error": self._reception.error or status.error,
+            "waiting_updates": self._overview.num_waiting,
+            "disk": asdict(self._overview.usage) | asdict(self._overview.room),
+            "error": self._reception.error or self._overview.held or status.error,
         }
 
     def _work(self) -> None:
@@ -135,6 +146,7 @@ class Service:
         self._rank.kill()
 
     def _round_trip(self) -> None:
+        self._node.notice = self._reception.held = self._overview.held
         if self._reception.waits(time.time()):  # else a waiting message ends the wait at once
             self._stop.wait(TICK_S)
         for news in self._inbox.take_news(TICK_S):
@@ -175,7 +187,12 @@ class Service:
     def _to_hospital(self, config: EdgeConfig) -> Link:
         link: Link
 
+        meters = BrokerMeters(self._meters.registry)
+
         def on_message(topic: str, data: bytes, message: mqtt.MQTTMessage) -> None:
+            if topic in SYS_TOPICS:
+                meters.hear(topic, data)
+                return
             kept = data if len(data) <= MAX_TENSOR_MESSAGE_BYTES else None
             # Not the message itself, which would keep the bytes of one too large.
             acknowledge = partial(link.acknowledge, message.mid, message.qos)
@@ -190,6 +207,7 @@ class Service:
                 topics.device(config.region, config.hospital, "+", "update"),
                 topics.device(config.region, config.hospital, "+", "evaluation"),
             ],
+            watched=list(SYS_TOPICS),
             manual_ack=True,
         )
         return link
@@ -227,6 +245,10 @@ class Service:
             self._hospital_link,
             secrets.SystemRandom(),
         )
+
+
+def _is_up(link: Link) -> float:
+    return float(link.connected)
 
 
 def _client_id(config: EdgeConfig, role: str) -> str:

@@ -207,7 +207,6 @@ class Service:
                 topics.device(config.region, config.hospital, "+", "update"),
                 topics.device(config.region, config.hospital, "+", "evaluation"),
             ],
-            watched=list(SYS_TOPICS),
             manual_ack=True,
         )
         return link

@@ -165,6 +165,7 @@ def _provenance(sealed: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("algorithm", f"{rule}, weighting {sealed['weighting']}"),
         ("clip norm, bits", f"{sealed['clip_norm']:g}, {sealed['fixed_point_bits']}"),
         ("parts an update is sent in", sealed["fixed_point_parts"]),
+        ("rounds that an update may be late", sealed.get("max_staleness", 0)),
         ("in service before", sealed["in_service_release"] or "nothing"),
     ]
 

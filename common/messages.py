@@ -460,6 +460,7 @@ class SealedHeader(Contract):
     ``in_service/{name}``: int64 evaluation counts summed over the region's wristbands.
     """
 
+    younger: ClassVar[Mapping[str, int]] = {"max_staleness": 2}
     kind: Literal["sealed"] = "sealed"
     region: Name
     day: Number
@@ -479,6 +480,7 @@ class SealedHeader(Contract):
     fixed_point_parts: Annotated[int, Field(ge=1, le=64)] = 1
     clip_norm: Positive
     weighting: Literal["uniform", "examples"]
+    max_staleness: Annotated[int, Field(ge=0, le=MAX_STALENESS)] = 0
     privacy: PrivacyAccount = PrivacyAccount()
     data_source: str = Field(default="unstated", max_length=200)
 

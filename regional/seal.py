@@ -84,6 +84,7 @@ def sealed_message(
         fixed_point_parts=training.fixed_point.parts,
         clip_norm=training.fixed_point.clip_norm,
         weighting=training.weighting,
+        max_staleness=training.max_staleness,
         data_source=config.seal.data_source,
     )
     return encode(header, _tensors(progress, model, digest))

@@ -75,6 +75,7 @@ OUTCOME = RoundOutcome(
 
 JSON_MESSAGES: dict[str, Contract] = {
     "round": SPEC,
+    "round-late": make_spec(max_staleness=2, late_bases=(OTHER,)),
     "ring_plan": PLAN,
     "outcome": OUTCOME,
     "region_state": RegionState(

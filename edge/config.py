@@ -40,8 +40,9 @@ class EdgeConfig(ProcessConfig):
     `watchdog_s` ends itself, for its supervisor to start it again.  A wristband that sends
     `mute_after` messages in a row that no sound one sends is not listened to for `mute_s`; 0 mutes
     nobody.  Intake waits while `state_dir` takes `disk_quota_mb` or more (0: no quota) or its disk
-    has less than `min_free_mb` free (`edge.disk`).  Of rounds more than `keep_rounds` ago the ledger
-    keeps one compressed row (0: every row stays; `edge.archive`).
+    has less than `min_free_mb` free (`edge.disk`).  In the ledger the last
+    `keep_rounds` rounds stay as they are, and each older one becomes one compressed row
+    (`edge.archive`); 0 keeps all as they are.
     """
 
     model_config = SettingsConfigDict(env_prefix="PULSERING_EDGE_")

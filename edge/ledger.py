@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from common.errors import ConfigError
 from common.messages import Fate, FixedPoint, Reason, RoundOutcome, RoundSpec
+from edge import archive
 from edge.intake import Received, Subject
 from edge.rounds import Frozen
 from edge.schema import SCHEMA, SCHEMA_VERSION
@@ -78,7 +79,7 @@ _DROP_EVALUATIONS = """
 
 @dataclass(frozen=True)
 class StoredMessage:
-    """What the ledger knows of one delivery."""
+    """What the ledger knows of one delivery; of an archived one no `content_digest`."""
 
     content_digest: str
     delivered_digest: str
@@ -90,6 +91,14 @@ class Delivered(NamedTuple):
     updated: set[str]
     late: set[str]
     evaluated: set[str]
+
+
+@dataclass(frozen=True)
+class Archived:
+    """A round that is archived now, and the name of its aggregate's file."""
+
+    round_id: int
+    aggregate: str | None
 
 
 class Ledger:
@@ -143,7 +152,17 @@ class Ledger:
             " WHERE subject = ? AND device = ? AND key = ?",
             (subject, device, key),
         ).fetchone()
+        if row is None and subject == "update":
+            return self._archived(device, key)
         return StoredMessage(*row) if row else None
+
+    def archive_oldest(self, keep_rounds: int, now: float) -> Archived | None:
+        """Move the oldest round, if more than `keep_rounds` ago, into one row (`edge.archive`)."""
+        round_id = archive.oldest(self._db, keep_rounds)
+        if round_id is None:
+            return None
+        with self.transaction():
+            return Archived(round_id, archive.archive(self._db, round_id, now))
 
     def store(self, received: Received, now: float) -> None:
         """Insert an accepted message; its key must be free."""
@@ -398,6 +417,10 @@ class Ledger:
     def forget_offer(self, digest: str) -> None:
         """Record that a model was cleared from the broker."""
         self._db.execute("DELETE FROM offers WHERE digest = ?", (digest,))
+
+    def _archived(self, device: str, base_digest: str) -> StoredMessage | None:
+        digest = archive.stored(self._db, device, base_digest)
+        return None if digest is None else StoredMessage("", digest)
 
     def _any(self, query: str, *values: object) -> bool:
         return self._db.execute(query, values).fetchone() is not None

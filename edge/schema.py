@@ -106,4 +106,18 @@ CREATE TABLE IF NOT EXISTS mutes (
 CREATE INDEX IF NOT EXISTS rounds_by_base ON rounds (json_extract(spec, '$.base_digest'));
 -- models retained on the hospital broker; deleted when cleared there
 CREATE TABLE IF NOT EXISTS offers (digest TEXT PRIMARY KEY);
+-- rounds of long ago: the rows above, in 'body' as `edge.archive` packs them; 'head' for reports
+CREATE TABLE IF NOT EXISTS archives (
+    round_id INTEGER PRIMARY KEY,
+    archived_at REAL NOT NULL,
+    num_updates INTEGER NOT NULL,
+    head TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS archived_bases (
+    base_digest TEXT NOT NULL,
+    round_id INTEGER NOT NULL REFERENCES archives (round_id),
+    PRIMARY KEY (base_digest, round_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS messages_by_round ON messages (round_id);
 """

@@ -22,6 +22,7 @@ from common.messages import HospitalStatus
 from common.signing import Keyring, Signer
 from common.watchdog import Watchdog
 from common.wire import MAX_TENSOR_MESSAGE_BYTES
+from edge.archivist import Archivist
 from edge.config import EdgeConfig
 from edge.desk import Desk, Incoming
 from edge.disk import MB, Limits
@@ -64,6 +65,9 @@ class Service:
         self._ledger = Ledger(config.state_dir)
         limits = Limits(config.disk_quota_mb * MB, config.min_free_mb * MB)
         self._overview = Overview(config.state_dir, limits, self._meters.registry)
+        self._archivist = Archivist(
+            self._ledger, config.keep_rounds, config.state_dir / "rounds", self._meters.registry
+        )
         self._rank = RankProcess(config.rank_python, self._from_rank)
         self._region_link = self._to_region(config)
         self._hospital_link = self._to_hospital(config)
@@ -153,6 +157,7 @@ class Service:
             self._tell_node(news)
         self._reception.turn(time.time())
         self._node.step(time.time())
+        self._archivist.turn(time.time())
         self._status = self._node.status()
         self._meters.rank_starts.set(self._rank.num_starts)
         self._stepped_at = time.monotonic()

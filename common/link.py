@@ -110,8 +110,6 @@ class Link:
         takes, from the network thread; it must not raise.
     subscriptions : sequence of str
         Topics at QoS 1.
-    watched : sequence of str
-        Topics at QoS 0, of which the broker keeps nothing while this session is away.
     manual_ack : bool
         When true, the broker keeps a message until `acknowledge`.
     """
@@ -124,13 +122,11 @@ class Link:
         on_connect: Callable[[], None],
         on_message: Callable[[str, bytes, mqtt.MQTTMessage], None],
         subscriptions: Sequence[str],
-        watched: Sequence[str] = (),
         will: Will | None = None,
         manual_ack: bool = False,
     ) -> None:
         self._address = BrokerAddress.parse(url)
-        self._subscriptions = [(topic, 1) for topic in subscriptions]
-        self._subscriptions += [(topic, 0) for topic in watched]
+        self._subscriptions = list(subscriptions)
         self._told_unreachable = False
         self._said_everything = on_connect
         self._received = on_message
@@ -203,7 +199,7 @@ class Link:
             log.error("broker_refused", host=self._address.host, reason=str(reason))
             return
         if self._subscriptions:
-            client.subscribe([(t, SubscribeOptions(qos=qos)) for t, qos in self._subscriptions])
+            client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in self._subscriptions])
         self._told_unreachable = False
         log.info("broker_connected", host=self._address.host, port=self._address.port)
         self._said_everything()

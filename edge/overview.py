@@ -1,4 +1,4 @@
-"""Looks every two seconds at what a node's state takes and holds: disk, ledger, hospital broker.
+"""Looks every two seconds at what a node's state takes and holds: disk and ledger.
 
 It has a thread and a reading connection of its own, so that no look delays a message.
 """
@@ -6,7 +6,6 @@ It has a thread and a reading connection of its own, so that no look delays a me
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
 from pathlib import Path
 from threading import Event, Thread
 
@@ -18,43 +17,8 @@ from edge.tallies import Gain, Tallies
 
 PERIOD_S = 2.0
 _STATES: tuple[DiskState, ...] = ("ok", "low", "full")
-# Of mosquitto (mosquitto(8), "Broker status"); a broker without $SYS leaves the metrics out.
-SYS_TOPICS: Mapping[str, tuple[str, str]] = {
-    "$SYS/broker/publish/messages/dropped": (
-        "dropped",
-        "Messages that it dropped since its start.",
-    ),
-    "$SYS/broker/store/messages/bytes": ("queue_bytes", "Bytes of messages that it keeps."),
-    "$SYS/broker/store/messages/count": ("queue_messages", "Messages that it keeps."),
-    "$SYS/broker/clients/connected": ("clients", "Clients that are connected to it."),
-}
 
 log = structlog.get_logger()
-
-
-class BrokerMeters:
-    """What the hospital broker tells of itself under ``$SYS``."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._gauges = {
-            topic: Gauge(
-                f"pulsering_edge_broker_{name}",
-                f"Hospital broker, by its $SYS: {text}",
-                ["broker"],
-                registry=registry,
-            )
-            for topic, (name, text) in SYS_TOPICS.items()
-        }
-
-    def hear(self, topic: str, payload: bytes) -> None:
-        """Take a value; what is no number is left out."""
-        gauge = self._gauges.get(topic)
-        try:
-            value = float(payload)
-        except ValueError:
-            return
-        if gauge:
-            gauge.labels("hospital").set(value)
 
 
 class OverviewMeters:

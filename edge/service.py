@@ -23,6 +23,7 @@ from common.signing import Keyring, Signer
 from common.watchdog import Watchdog
 from common.wire import MAX_TENSOR_MESSAGE_BYTES
 from edge.archivist import Archivist
+from edge.broker_watch import BrokerMeters, BrokerWatch
 from edge.config import EdgeConfig
 from edge.desk import Desk, Incoming
 from edge.disk import MB, Limits
@@ -32,7 +33,7 @@ from edge.ledger import Ledger
 from edge.metrics import Meters
 from edge.models import COORDINATOR, Models
 from edge.node import Node
-from edge.overview import SYS_TOPICS, BrokerMeters, Overview
+from edge.overview import Overview
 from edge.rank_process import Died, RankProcess, Said
 from edge.reception import Reception
 from edge.ring import Seat
@@ -71,6 +72,11 @@ class Service:
         self._rank = RankProcess(config.rank_python, self._from_rank)
         self._region_link = self._to_region(config)
         self._hospital_link = self._to_hospital(config)
+        self._broker_watch = BrokerWatch(
+            config.hospital_broker,
+            _client_id(config, "watch"),
+            BrokerMeters(self._meters.registry),
+        )
         for name, link in (("region", self._region_link), ("hospital", self._hospital_link)):
             self._meters.link_up.labels(name).set_function(partial(_is_up, link))
         self._node = self._make_node(config, roster)
@@ -94,10 +100,12 @@ class Service:
         self._watchdog.start()
         self._region_link.start()
         self._hospital_link.start()
+        self._broker_watch.start()
         self._stop.wait()
         self._watchdog.stop()
         self._inbox.close()
         self._worker.join(timeout=GRACE_S)
+        self._broker_watch.stop()
         self._hospital_link.stop()
         self._region_link.stop()
         self._health.stop()
@@ -192,12 +200,7 @@ class Service:
     def _to_hospital(self, config: EdgeConfig) -> Link:
         link: Link
 
-        meters = BrokerMeters(self._meters.registry)
-
         def on_message(topic: str, data: bytes, message: mqtt.MQTTMessage) -> None:
-            if topic in SYS_TOPICS:
-                meters.hear(topic, data)
-                return
             kept = data if len(data) <= MAX_TENSOR_MESSAGE_BYTES else None
             # Not the message itself, which would keep the bytes of one too large.
             acknowledge = partial(link.acknowledge, message.mid, message.qos)

@@ -100,5 +100,12 @@ def test_a_broker_that_tells_nothing_of_itself_is_used_all_the_same(played: Play
     played.wait_status(lambda s: s.phase == "collecting", "the round")
     assert played.send("band-a", "update", make_update(spec, "band-a")).status == "stored"
     wait_for(lambda: "pulsering_edge_waiting_updates 1.0" in metrics(played), "the gauge")
+    long_enough = time.monotonic() + 4.0
+
+    def stays() -> bool:
+        assert health(port(played))[1]["links"] == {"region": True, "hospital": True}
+        return time.monotonic() > long_enough
+
+    wait_for(stays, "both links to stay")
     if played.broker.kind == "iotcore":
         assert "pulsering_edge_broker_dropped{" not in metrics(played)

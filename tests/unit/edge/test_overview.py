@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from edge.broker_watch import BrokerMeters
 from edge.disk import MB, Limits
 from edge.ledger import Ledger
-from edge.overview import BrokerMeters, Overview
+from edge.overview import Overview
 from tests.unit.edge.builders import HOSPITAL, make_outcome
 from tests.unit.edge.test_ledger import AGGREGATE, freeze, store
 

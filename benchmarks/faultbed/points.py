@@ -1,26 +1,29 @@
-"""Points at which a process stands still: files in one folder, seen from both sides.
+"""Points at which a process stands still or dies: files in one folder, seen from both sides.
 
 A point is ``{process}.{moment}``, such as ``rank-harbour.mid-allreduce``.  The benchmark arms it;
-the first process that comes by takes it, says so, and waits there until it is released.  A process
-that is killed there and started again finds nothing armed.
+the first process that comes by takes it, says so, and waits there until it is released, or kills
+itself.  A process that is killed there and started again finds nothing armed.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
 VARIABLE = "PULSERING_FAULTBED"
+PROCESS_VARIABLE = "PULSERING_FAULTBED_PROCESS"
 POLL_S = 0.005
 ENTER_TIMEOUT_S = 10.0
+DEADLY = "SIGKILL"
 
 
 class Points:
     """The points that lie in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = self._folder = folder
         for name in ("armed", "reached", "released", "entered"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
@@ -31,11 +34,13 @@ class Points:
         """What a process needs to find the folder."""
         return {VARIABLE: str(self._folder)}
 
-    def arm(self, point: str) -> None:
-        """Let the next process that comes by stand still."""
+    def arm(self, point: str, *, deadly: bool = False) -> None:
+        """Let the next process that comes by stand still, or with `deadly` send itself SIGKILL."""
         for state in ("reached", "released"):
             (self._folder / state / point).unlink(missing_ok=True)
-        (self._folder / "armed" / point).touch()
+        scratch = self._folder / f"{point}.part"
+        scratch.write_text(DEADLY if deadly else "")
+        scratch.replace(self._folder / "armed" / point)
 
     def reached(self, point: str) -> bool:
         """Whether a process stands, or stood, at `point` since it was armed."""
@@ -55,9 +60,11 @@ class Points:
     # ------------------------------------------------------------ the process's side
 
     def come_by(self, point: str) -> None:
-        """Stand still here if it is armed."""
+        """Stand still, or die, here if it is armed."""
         if not self.take(point):
             return
+        if (self._folder / "reached" / point).read_text() == DEADLY:
+            os.kill(os.getpid(), signal.SIGKILL)
         while not (self._folder / "released" / point).exists():
             time.sleep(POLL_S)
 

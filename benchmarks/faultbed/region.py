@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faultbed.network import INTERFACE, Network
-from benchmarks.faultbed.points import Points
+from benchmarks.faultbed.points import PROCESS_VARIABLE, Points
 from simulators.local_region import LocalRegion, RegionPlan, Roster, edge_name, fetch_json
 from simulators.supervisor import Managed, one_thread, python_module
 
@@ -31,9 +31,15 @@ class BedRegion(LocalRegion):
         Over `ROUNDS`, such as ``ring_timeout_s``.
     network : Network, optional
         With a namespace for ``region`` and for each hospital.
+
+    Attributes
+    ----------
+    STARTER : str
+        Module that runs a process of the product with points in it.
     """
 
     POLL_S = 0.02
+    STARTER = "benchmarks.faultbed"
 
     def __init__(
         self,
@@ -82,11 +88,11 @@ class BedRegion(LocalRegion):
     def _run(self, name: str, module: str, *arguments: str, output: Path | None = None) -> Managed:
         command = python_module(module, *arguments)
         if module in ("regional", "edge"):
-            command = python_module("benchmarks.faultbed", module, *arguments)
+            command = python_module(self.STARTER, module, *arguments)
         home = name.removeprefix("edge-")
         if self.network and (home == "region" or home in self.plan.roster):
             command = self.network.command(home, command)
-        environment = one_thread() | self.points.environment
+        environment = one_thread() | self.points.environment | {PROCESS_VARIABLE: name}
         return self.supervisor.start(name, command, environment, output)
 
     def _edge_config(self, hospital: str, devices: Any) -> dict[str, Any]:  # noqa: ANN401 -- as the parent's
@@ -97,7 +103,7 @@ class BedRegion(LocalRegion):
         """A program that is called as ``python -m edge.rank`` would be."""
         path = self.plan.root / "rank.sh"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -m benchmarks.faultbed "$@"\n')
+        path.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -m {self.STARTER} "$@"\n')
         path.chmod(0o755)
         return path
 

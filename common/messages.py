@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
+    FailFast,
     Field,
     FiniteFloat,
     NonNegativeInt,
@@ -399,7 +400,7 @@ class EvaluationHeader(Contract):
     hospital: Name
     device: Name
     round_id: Number
-    models: tuple[Digest, ...]
+    models: Annotated[tuple[Digest, ...], FailFast()]
     num_examples: Count
 
 

@@ -55,9 +55,17 @@ def encode(message: Contract, tensors: Tensors) -> bytes:
 
 
 def decode(
-    data: bytes, kind: type[M], max_bytes: int = MAX_TENSOR_MESSAGE_BYTES
+    data: bytes,
+    kind: type[M],
+    max_bytes: int = MAX_TENSOR_MESSAGE_BYTES,
+    max_header_bytes: int = MAX_HEADER_BYTES,
 ) -> tuple[M, dict[str, npt.NDArray[Any]]]:
     """Parse and check a message with tensors.
+
+    Parameters
+    ----------
+    max_header_bytes : int
+        Of the file's header, whose entries cost a hundred times more than tensors of their size.
 
     Returns
     -------
@@ -72,7 +80,7 @@ def decode(
         With ``data["reason"]``: ``oversize``, ``malformed`` or ``schema``.
     """
     _check_size(data, max_bytes)
-    length = _header_length(data)
+    length = _header_length(data, max_header_bytes)
     try:
         tensors = safetensors.numpy.load(data)
         header = json.loads(data[8 : 8 + length])  # whose depth the line above has bounded
@@ -103,10 +111,10 @@ def shapes_of(tensors: Tensors) -> Mapping[str, tuple[int, ...]]:
     return {name: tuple(np.shape(tensor)) for name, tensor in sorted(tensors.items())}
 
 
-def _header_length(data: bytes) -> int:
+def _header_length(data: bytes, most: int) -> int:
     length = int.from_bytes(data[:8], "little")
-    if length > MAX_HEADER_BYTES:
-        raise _malformed(f"its header has {length} bytes, more than {MAX_HEADER_BYTES}")
+    if length > most:
+        raise _malformed(f"its header has {length} bytes, more than {most}")
     return length
 
 

@@ -105,7 +105,7 @@ def read(
 ) -> Received | Rejected:
     """Parse bytes whose size was checked: form, schema, identity, roster."""
     try:
-        header, tensors = wire.decode(data, HEADERS[subject], max_bytes=len(data))
+        header, tensors = wire.decode(data, HEADERS[subject], len(data), HEADER_ALLOWANCE)
     except ContractError as fault:
         return Rejected(Reason(str(fault.data.get("reason", Reason.MALFORMED))))
     claimed = (header.region, header.hospital, header.device)

@@ -18,6 +18,11 @@ class Meters:
             ["subject", "result"],
             registry=self.registry,
         )
+        self.passed_over = Counter(
+            "pulsering_edge_passed_over",
+            "Messages on topics that are no wristband's; nobody can be answered.",
+            registry=self.registry,
+        )
         self.region_faults = Counter(
             "pulsering_edge_region_faults",
             "Messages on the region's topic that broke the contract.",

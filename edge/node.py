@@ -109,6 +109,7 @@ class Node:
         self._meters.commit_seconds.observe(time.perf_counter() - began)
         for incoming in batch:
             incoming.acknowledge()
+        self._meters.passed_over.inc(len(batch) - len(answers))
         for answer in answers:
             self._send_receipt(answer)
 

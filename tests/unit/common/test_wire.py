@@ -156,6 +156,13 @@ def test_header_of_a_million_keys_is_refused_before_it_is_parsed() -> None:
     assert caught.value.data["reason"] == Reason.MALFORMED
 
 
+def test_header_beyond_what_the_reader_allows_is_refused_before_it_is_parsed() -> None:
+    data = file_of({"__metadata__": METADATA, "w": {}, "b": {}})
+    with pytest.raises(ContractError, match="more than 100") as caught:
+        decode(data, ModelHeader, max_header_bytes=100)
+    assert caught.value.data["reason"] == Reason.MALFORMED
+
+
 @pytest.mark.parametrize("number", ["-1", "9007199254740993", "9" * 4000, "1e999", "NaN"])
 def test_numbers_that_no_round_has_break_the_schema(number: str) -> None:
     text = METADATA["pulsering"].replace('"made_by_round": 3', f'"made_by_round": {number}')

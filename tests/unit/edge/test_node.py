@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,16 @@ def test_messages_are_acknowledged_after_the_commit_and_not_when_it_fails(
     hospital.build()
     hospital.node.on_messages(batch, now=1.0)
     assert acks == ["band-a"]
+
+
+def test_messages_on_topics_of_nobody_are_acknowledged_and_counted(hospital: Hospital) -> None:
+    hospital.hear(open_round())
+    acks: list[str] = []
+    stray = replace(make_incoming(make_update(), acks=acks), topic="pulsering/v1/update")
+    hospital.node.on_messages([stray, make_incoming(make_update()), stray], now=1.0)
+    assert len(acks) == 2
+    registry = hospital.node._meters.registry
+    assert registry.get_sample_value("pulsering_edge_passed_over_total") == 2
 
 
 def test_skipped_round_keeps_its_updates_for_the_next_on_the_same_base(hospital: Hospital) -> None:

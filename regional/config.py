@@ -38,7 +38,8 @@ class RoundsConfig(_Table):
     `rounds_per_day` counts committed training rounds; of a list, the last number holds for all
     later days.  ``num_days = 0`` goes on for ever.  `rejoin_s` is how long a hospital that went
     away, or whose rank is not warm, is waited for.  A ring may take ten times as long as the
-    median of the last eight, at least `min_ring_timeout_s` and at most `ring_timeout_s`.  A
+    median of the last eight, at least `min_ring_timeout_s` and at most `ring_timeout_s`.  One
+    that no round has used for `ring_idle_s` is given up, as an idle ring is never silent.  A
     hospital whose rank computes what the others do not is in no ring for `exclusion_rounds`.
     With `max_staleness` > 0 an update made for one of so many bases before still counts, the less
     the older it is.
@@ -51,6 +52,7 @@ class RoundsConfig(_Table):
     rejoin_s: Seconds = 60.0
     ring_timeout_s: Seconds = 60.0
     min_ring_timeout_s: Seconds = 10.0
+    ring_idle_s: Seconds = 60.0
     exclusion_rounds: Annotated[int, Field(ge=1, le=10_000)] = 10
     round_pause_s: NonNegative = 0.5
     max_generations: Annotated[int, Field(ge=1, le=100)] = 5

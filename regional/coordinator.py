@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from regional.config import RegionConfig
-from regional.endings import abort_ring, bury_if_lost, take_roster
+from regional.endings import abort_ring, bury_if_spent, take_roster
 from regional.group_steps import abort_groups, hear, open_groups, refuse_late, tick_groups
 from regional.groups import disband, regroup
 from regional.learning import round_spec
@@ -110,7 +110,7 @@ def candidate_models(progress: Progress, mean_of: int) -> tuple[Stored, ...]:
 
 def _tick(region: Region, now: float, config: RegionConfig) -> Step:
     if not isinstance(region.stage, Ringing):
-        region, effects = bury_if_lost(region)
+        region, effects = bury_if_spent(region, now, config)
         if effects:
             return region, effects
     match region.stage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.messages import RoundSpec
 from regional.config import RegionConfig
-from regional.endings import abort_ring, bury_if_lost, end_round, living_ring
+from regional.endings import abort_ring, bury_if_spent, end_round, living_ring
 from regional.groups import absorbed, rules_of, seen_by
 from regional.learning import round_spec
 from regional.membership import is_present
@@ -99,7 +99,7 @@ def _tick(seen: Region, now: float, config: RegionConfig) -> Step:
             return ring(seen, stage, now, config)
         case Summed():
             return seen, []  # what it gave is safe: whoever is lost now is missed in the next round
-    seen, buried = bury_if_lost(seen)
+    seen, buried = bury_if_spent(seen, now, config)
     return (seen, buried) if buried else _await(seen, now, config)
 
 

@@ -242,3 +242,33 @@ def test_time_limit_follows_what_the_last_rings_took() -> None:
     assert ring_timeout_s(Progress(ring_seconds=(2.0, 0.1, 2.0)), rounds) == 20.0
     assert ring_timeout_s(Progress(ring_seconds=(0.1, 50.0, 0.1)), rounds) == 5.0
     assert ring_timeout_s(Progress(ring_seconds=(9.0,)), rounds) == 60.0
+
+
+def test_an_idle_ring_is_given_up_and_the_next_round_forms_another() -> None:
+    world = World(config=make_config(round_pause_s=100.0, ring_idle_s=20.0))
+    world.run(num_ended(1))
+    assert world.state.min_generation == 1
+    ended = world.now
+    world.run(lambda w: w.state.min_generation == 2)
+    assert 19.0 < world.now - ended < 22.0
+    world.run(num_ended(2))
+    assert [ended.outcome.end for ended in world.ended] == ["committed", "committed"]
+    assert [ended.outcome.generation for ended in world.ended] == [1, 2]
+
+
+def test_a_ring_that_rounds_use_is_kept() -> None:
+    world = World(config=make_config(rounds_per_day=8, round_pause_s=5.0, ring_idle_s=20.0))
+    world.run(num_ended(8))
+    assert {ended.outcome.generation for ended in world.ended} == {1}
+
+
+def test_a_ring_is_not_given_up_while_it_computes() -> None:
+    world = World(
+        config=make_config(ring_idle_s=2.0, min_ring_timeout_s=30.0), repeat=lambda _: None
+    )
+    world.run(lambda w: w.phase == "ring")
+    world.silent = set(HOSPITALS)
+    for _ in range(80):
+        world.now += 0.1
+        world.send(Tick())
+    assert (world.phase, world.state.min_generation) == ("ring", 1)

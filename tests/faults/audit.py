@@ -297,12 +297,12 @@ def _same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
     equal = (
         np.array_equal(v, np.broadcast_to(expected.get(n, 0), v.shape)) for n, v in found.items()
     )
-    return expected.keys() <= found.keys() and all(equal)
+    return bool(expected.keys() <= found.keys() and all(equal))
 
 
 def _trained(entry: Entry) -> bool:
     outcome = entry.body["outcome"]
-    return outcome["end"] == "committed" and outcome["purpose"] == "train"
+    return bool(outcome["end"] == "committed" and outcome["purpose"] == "train")
 
 
 def _is_update(key: Key) -> bool:

@@ -51,6 +51,7 @@ KINDS: dict[str, type[Contract]] = {
     "release.safetensors": ReleaseHeader,
     "ring_plan.json": RingPlan,
     "ring_sum.safetensors": RingSumHeader,
+    "round-late.json": RoundSpec,
     "round.json": RoundSpec,
     "sealed.safetensors": SealedHeader,
     "server_state.safetensors": ServerStateHeader,

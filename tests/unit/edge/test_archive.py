@@ -13,6 +13,7 @@ from edge.archivist import PERIOD_S, Archivist
 from edge.desk import Desk
 from edge.ledger import FILE_NAME, Ledger
 from edge.rounds import Frozen, Round
+from edge.standing import Standing
 from tests.unit.edge.builders import (
     BASE,
     HOSPITAL,
@@ -135,7 +136,7 @@ def test_resend_of_an_archived_update_gets_the_receipt_it_had_and_is_not_stored_
     play(ledger, 2)
     if archived:
         assert ledger.archive_oldest(1, now=9e9)
-    desk = Desk(STATION, ledger)
+    desk = Desk(STATION, ledger, Standing(ledger))
     current = make_round(3, BASES[3])
     num_before = len(reports.updates(tmp_path))
     old = make_update("band-a", round_id=1, base_digest=BASES[1])
@@ -155,7 +156,7 @@ def test_update_for_an_archived_base_that_has_come_back_is_a_duplicate(
     play(ledger, 1)
     play(ledger, 2)
     assert ledger.archive_oldest(1, now=9e9)
-    desk = Desk(STATION, ledger)
+    desk = Desk(STATION, ledger, Standing(ledger))
     again = make_round(3, BASES[1])
     same = make_update("band-a", round_id=3, base_digest=BASES[1])
     other = make_update("band-b", seed=9, round_id=3, base_digest=BASES[1])

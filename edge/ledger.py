@@ -57,6 +57,14 @@ _DROP_EVALUATIONS_OF = """
 _FATE_OF_BASE = """
     INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting WHERE base_digest = ?
 """
+_FATE_OF_ALL = """
+    INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting WHERE round_id <= ?
+"""
+_FORM = """
+    SELECT json_extract(spec, '$.fixed_point') FROM rounds
+    WHERE json_extract(spec, '$.base_digest') = ?
+      AND round_id > (SELECT COALESCE(MAX(last_round_id), 0) FROM restores) LIMIT 1
+"""
 _FATE_OF_OTHER_BASES = """
     INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting
     WHERE base_digest NOT IN (SELECT value FROM json_each(?))
@@ -164,6 +172,11 @@ class Ledger:
         with self.transaction():
             return Archived(round_id, archive.archive(self._db, round_id, now))
 
+    def give_back(self) -> None:
+        """Shrink the file to what is in it; takes as much room again while it works."""
+        self._db.execute("VACUUM")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def store(self, received: Received, now: float) -> None:
         """Insert an accepted message; its key must be free."""
         header = received.header
@@ -246,12 +259,12 @@ class Ledger:
             yield data
 
     def form(self, base_digest: str) -> FixedPoint | None:
-        """How updates for a base were made into integers, if a round of it was opened here."""
-        row = self._db.execute(
-            "SELECT json_extract(spec, '$.fixed_point') FROM rounds"
-            " WHERE json_extract(spec, '$.base_digest') = ? LIMIT 1",
-            (base_digest,),
-        ).fetchone()
+        """How updates for a base were made into integers, if late ones may count here.
+
+        That is so when a round of it was opened here, and since the last restore: whose updates for
+        an earlier base counted after the backup is not known any more, and none may count twice.
+        """
+        row = self._db.execute(_FORM, (base_digest,)).fetchone()
         return FixedPoint.model_validate_json(row[0]) if row else None
 
     def __contains__(self, base_digest: object) -> bool:
@@ -431,6 +444,9 @@ class Ledger:
         if frozen and outcome.aggregates.get(hospital) == frozen.digest:
             self._db.execute(_FATE_OF_MEMBERS, (Fate.COUNTED.value, number, now, base, number))
             self._db.execute(_FATE_OF_LATE, (Fate.COUNTED.value, number, now, number))
+        elif hospital in outcome.aggregates:
+            # Known of a node whose ledger was restored since: any of these may be in that sum.
+            self._db.execute(_FATE_OF_ALL, (Fate.LEFT_OUT.value, number, now, number))
         if not self._any(_MAY_COUNT_LATER, base):
             self._db.execute(_FATE_OF_BASE, (Fate.LEFT_OUT.value, number, now, base))
         self._db.execute(_DROP_DECIDED)

@@ -120,4 +120,11 @@ CREATE TABLE IF NOT EXISTS archived_bases (
     PRIMARY KEY (base_digest, round_id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS messages_by_round ON messages (round_id);
+-- backups that this ledger was restored from: what came after one may have counted, unknown here
+CREATE TABLE IF NOT EXISTS restores (
+    id INTEGER PRIMARY KEY,
+    made_at REAL NOT NULL,
+    last_round_id INTEGER NOT NULL,
+    restored_at REAL NOT NULL
+);
 """

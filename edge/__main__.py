@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import structlog
@@ -20,21 +21,12 @@ from common.command import (
     print_rows,
 )
 from edge import people, reports
+from edge.commands import add_commands
 from edge.config import EdgeConfig
 
 UPDATE_COLUMNS = ("device", "base_digest", "round_id", "num_examples", "stored_at", "fate")
 REFUSAL_COLUMNS = ("round_id", "device", "reason", "num", "last_at")
-ROUND_COLUMNS = (
-    "round_id",
-    "num_invited",
-    "num_updates",
-    "num_evaluations",
-    "num_refused",
-    "weight",
-    "aggregate_digest",
-    "end",
-    "reason",
-)
+REASON_COLUMNS = ("reason", "num", "num_devices", "num_rounds", "last_at")
 
 app = typer.Typer(
     cls=Commands,
@@ -78,6 +70,7 @@ def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
     epilog=epilog(
         "python -m edge ledger --config edge.toml",
         "python -m edge ledger --config edge.toml --rejected --json",
+        "python -m edge ledger --config edge.toml --by-reason",
     )
 )
 def ledger(
@@ -85,34 +78,43 @@ def ledger(
     overrides: SetOption = None,
     as_json: JsonOption = False,
     rejected: Annotated[
-        bool, typer.Option("--rejected", help="Refused messages instead, counted by reason.")
+        bool, typer.Option("--rejected", help="Refused messages instead, by round and device.")
     ] = False,
+    by_reason: Annotated[
+        bool, typer.Option("--by-reason", help="Refused messages, added up by reason.")
+    ] = False,
+    round_id: Annotated[
+        int | None,
+        typer.Option("--round", min=1, help="Only what was sent in it.", show_default=False),
+    ] = None,
 ) -> None:
     """Show every stored update and its fate; the node may be running or stopped."""
     state_dir = load(EdgeConfig, config, overrides).state_dir
-    rows = reports.refusals(state_dir) if rejected else reports.updates(state_dir)
+    if rejected or by_reason:
+        _show_refusals(state_dir, round_id, by_reason=by_reason, as_json=as_json)
+        return
+    rows = reports.updates(state_dir, round_id)
     if as_json:
         print_json(rows)
-    elif rejected:
-        print_rows(rows, REFUSAL_COLUMNS, "no refusals yet")
     else:
         print_rows(rows, UPDATE_COLUMNS, "no updates yet")
 
 
-people.add_commands(app)
-
-
-@app.command(epilog=epilog("python -m edge status --config edge.toml --json"))
-def status(
-    config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False
+def _show_refusals(
+    state_dir: Path, round_id: int | None, *, by_reason: bool, as_json: bool
 ) -> None:
-    """Show every round of this hospital and how it ended; the node may be running or stopped."""
-    rows = reports.rounds(load(EdgeConfig, config, overrides).state_dir)
+    rows = [row for row in reports.refusals(state_dir) if round_id in (None, row["round_id"])]
+    reasons = reports.reasons(rows)
     if as_json:
-        print_json(rows)
-    else:
-        print_rows(rows, ROUND_COLUMNS, "no rounds yet")
+        print_json(reasons if by_reason else rows)
+        return
+    print_rows(reasons, REASON_COLUMNS, "no refusals yet")
+    if reasons and not by_reason:
+        print_rows(rows, REFUSAL_COLUMNS, "")
 
+
+people.add_commands(app)
+add_commands(app)
 
 if __name__ == "__main__":
     app()

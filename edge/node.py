@@ -80,6 +80,7 @@ class Node:
         self._error = ""
         self._failed_at = -RETRY_S
         self._finished = False
+        self.draining = False  # begins no further round
         self.notice = ""  # what else ails this hospital, such as its disk; set from outside
         self._statement = Statement(region_broker, config.heartbeat_s)
         self._restore()
@@ -152,6 +153,11 @@ class Node:
         )
         return self._round.told(status) if self._round else status
 
+    @property
+    def drained(self) -> bool:
+        """Whether it was asked to begin no further round, and its last one has ended."""
+        return self.draining and (self._round is None or self._round.ended)
+
     def say_goodbye(self, now: float) -> None:
         """Tell that this node goes offline."""
         gone = self.status().model_copy(update={"online": False, "rank": "lost", "generation": 0})
@@ -182,7 +188,8 @@ class Node:
         if region.phase in ("open", "ring") and spec:
             known = self._round.spec if self._round else None
             if known is None or spec.round_id > known.round_id:
-                self._adopt(spec, now)
+                if not self.draining:
+                    self._adopt(spec, now)
             elif spec != known:
                 raise ContractError(
                     f"round {spec.round_id} is announced with another content than round "

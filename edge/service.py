@@ -27,6 +27,7 @@ from edge.broker_watch import BrokerMeters, BrokerWatch
 from edge.config import EdgeConfig
 from edge.desk import Desk, Incoming
 from edge.disk import MB, Limits
+from edge.drain import Drain
 from edge.inbox import Inbox, News
 from edge.intake import Station
 from edge.ledger import Ledger
@@ -80,6 +81,7 @@ class Service:
         for name, link in (("region", self._region_link), ("hospital", self._hospital_link)):
             self._meters.link_up.labels(name).set_function(partial(_is_up, link))
         self._node = self._make_node(config, roster)
+        self._drain = Drain(config.state_dir, self._node, self.stop)
         self._reception = Reception(self._inbox, self._node.on_messages)
         self._status = self._node.status()
         self._health = HealthServer(
@@ -142,6 +144,7 @@ class Service:
                 "starts": self._rank.num_starts,
                 "keeper_pid": self._rank.keeper_pid,
             },
+            "draining": self._node.draining,
             "waiting_updates": self._overview.num_waiting,
             "disk": asdict(self._overview.usage) | asdict(self._overview.room),
             "error": self._reception.error or self._overview.held or status.error,
@@ -166,6 +169,7 @@ class Service:
         self._reception.turn(time.time())
         self._node.step(time.time())
         self._archivist.turn(time.time())
+        self._drain.turn()
         self._status = self._node.status()
         self._meters.rank_starts.set(self._rank.num_starts)
         self._stepped_at = time.monotonic()

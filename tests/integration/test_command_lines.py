@@ -38,6 +38,8 @@ NAMED = {
     "revoke": ("band-a",),
     "readmit": ("band-a",),
     "unmute": ("band-a",),
+    "backup": ("--to", "somewhere"),
+    "restore": ("--from", "somewhere"),
 }
 NOWHERE = "mqtt://127.0.0.1:1"
 TERSE = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
@@ -174,6 +176,12 @@ def test_no_configuration_and_an_empty_one_name_what_lacks(
         ("edge", "revoke band-x", "not in the roster of north: band-x", 2),
         ("edge", "revoke band-a", "no edge node has run with it", 2),
         ("edge", "devices -s state_dir={region}", "no edge node has run", 2),
+        ("edge", "drain", "no edge node runs", 1),
+        ("edge", "drain --cancel", "nobody has asked", 3),
+        ("edge", "backup --to {region}/new.tar", "no edge node has run", 2),
+        ("edge", "restore --from {region}/none.tar", "none.tar does not exist", 2),
+        ("edge", "restore --from {region}/file", "is no backup of an edge node", 2),
+        ("edge", "compact", "no edge node has run", 2),
         ("regional", "run -s state_dir={region}/file", "state_dir", 2),
         ("regional", "run -s health_listen={taken}", "health_listen", 2),
         ("regional", "run -s mailbox={region}/file", "mailbox", 2),
@@ -287,6 +295,7 @@ def test_json_is_all_that_reports_write_to_stdout(started: Path) -> None:
     for tier, command in [
         ("edge", "ledger"),
         ("edge", "status"),
+        ("edge", "compact"),
         ("regional", "rounds"),
         ("regional", "status"),
         ("regional", "seals"),

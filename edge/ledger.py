@@ -19,7 +19,7 @@ from common.messages import Fate, FixedPoint, Reason, RoundOutcome, RoundSpec
 from edge import archive
 from edge.intake import Received, Subject
 from edge.rounds import Frozen
-from edge.schema import SCHEMA, SCHEMA_VERSION
+from edge.upgrade import bring_up
 
 Consent = Literal["revoked", "given"]
 FILE_NAME = "ledger.sqlite"
@@ -127,11 +127,7 @@ class Ledger:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute(f"PRAGMA cache_size = {-CACHE_KIB}")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version not in (0, SCHEMA_VERSION):
-                raise ConfigError(f"{path} has version {version}, this program {SCHEMA_VERSION}")
-            self._db.executescript(SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            bring_up(self._db, path)
             self._data_version = 0
             self.changed_elsewhere()
         except (sqlite3.DatabaseError, OSError) as fault:

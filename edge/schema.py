@@ -1,4 +1,7 @@
-"""Tables of an edge node's ledger.  Rows are inserted, never changed, except where noted."""
+"""Tables of an edge node's ledger.  Rows are inserted, never changed, except where noted.
+
+New tables, indexes and views keep the version; `edge.upgrade` says what raises it.
+"""
 
 from __future__ import annotations
 

@@ -294,15 +294,15 @@ def _without_counts(tensors: dict[str, Any]) -> dict[str, Any]:
 
 def _same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
     """Whether they are equal, where what lacks in `expected` is zeros."""
-    equal = (
-        np.array_equal(v, np.broadcast_to(expected.get(n, 0), v.shape)) for n, v in found.items()
-    )
-    return bool(expected.keys() <= found.keys() and all(equal))
+    if not expected.keys() <= found.keys():
+        return False
+    wanted = {name: np.broadcast_to(expected.get(name, 0), v.shape) for name, v in found.items()}
+    return all(bool(np.array_equal(values, wanted[name])) for name, values in found.items())
 
 
 def _trained(entry: Entry) -> bool:
     outcome = entry.body["outcome"]
-    return bool(outcome["end"] == "committed" and outcome["purpose"] == "train")
+    return (outcome["end"], outcome["purpose"]) == ("committed", "train")
 
 
 def _is_update(key: Key) -> bool:

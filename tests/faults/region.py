@@ -38,7 +38,8 @@ ROUNDS = {
     "max_failed_rounds": 1000,
 }
 WHOLE_S = 90.0
-DISK_BYTES = 3 << 20
+ANSWER_S = 10.0
+DISK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -160,12 +161,22 @@ class FaultRegion(BedRegion):
         """Set a process's wall clock ahead of the true one."""
         clock.shift(self.points.folder, process, offset_s)
 
+    def write_last_day(self) -> None:
+        """Write a configuration by which the coordinator's current day is its last."""
+        self.plan = replace(self.plan, rounds={**self.plan.rounds, "num_days": 1})
+        self._write("region", self._region_config())
+
     def answers(self) -> list[str]:
-        """Processes that do not answer, or not well, on ``/healthz``."""
+        """Processes that do not say on ``/healthz``, within `ANSWER_S`, that they are well."""
+        deadline = time.monotonic() + ANSWER_S
+        while (silent := self._unwell()) and time.monotonic() < deadline:
+            self.supervisor.revive()
+            time.sleep(self.POLL_S)
+        return silent
+
+    def _unwell(self) -> list[str]:
         reports = {name: fetch_json(f"{url}/healthz") for name, url in self.health_urls.items()}
-        return [
-            f"{name}: {report}" for name, report in reports.items() if not (report or {}).get("ok")
-        ]
+        return [f"{name}: {said}" for name, said in reports.items() if not (said or {}).get("ok")]
 
     def _region_config(self) -> dict[str, Any]:
         return super()._region_config() | {"broker": self.links["region"].url}
@@ -175,6 +186,7 @@ class FaultRegion(BedRegion):
         return super()._edge_config(hospital, devices) | {
             "region_broker": self.links[f"{name}-up"].url,
             "hospital_broker": self.links[f"{name}-down"].url,
+            "min_free_mb": 0,
         }
 
 

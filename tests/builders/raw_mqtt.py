@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+from select import select
 from types import TracebackType
 from typing import Self
 
 ANSWER_S = 5.0
-KEEPALIVE_S = 60
+KEEPALIVE_S = 600  # it never pings
+PUBACK, DISCONNECT = 0x40, 0xE0
 
 
 def number(value: int) -> bytes:
@@ -56,6 +58,8 @@ class RawPublisher:
         self._sock.sendall(b"\x10" + number(len(rest)) + rest)
         answer = self._sock.recv(4096)
         assert answer[:1] == b"\x20", f"no CONNACK: {answer!r}"
+        self.num_unanswered = 0
+        self._unread = bytearray()
 
     def send(self, packet: bytes) -> bytes:
         """Send a packet and return the kind of what comes back; empty when nothing does, or an end."""
@@ -64,6 +68,40 @@ class RawPublisher:
             return self._sock.recv(4096)[:1]
         except OSError:
             return b""
+
+    def post(self, packet: bytes, window: int) -> None:
+        """Send a PUBLISH at QoS 1 as soon as fewer than `window` of them are unanswered.
+
+        Raises
+        ------
+        OSError
+            When the broker has ended the connection, or answers nothing for `ANSWER_S`.
+        """
+        self._read(wait=False)
+        while self.num_unanswered >= window:
+            self._read(wait=True)
+        self._sock.sendall(packet)
+        self.num_unanswered += 1
+
+    def settle(self) -> None:
+        """Wait for every answer; raises as `post` does."""
+        while self.num_unanswered:
+            self._read(wait=True)
+
+    def _read(self, *, wait: bool) -> None:
+        if not wait and not select([self._sock], [], [], 0)[0]:
+            return
+        data = self._sock.recv(65536)
+        if not data:
+            raise ConnectionResetError("the broker has ended the connection")
+        self._unread += data
+        while len(self._unread) >= 2 and len(self._unread) >= 2 + self._unread[1]:
+            kind, length = self._unread[0], self._unread[1]  # all answers are shorter than 128
+            del self._unread[: 2 + length]
+            if kind == PUBACK:
+                self.num_unanswered -= 1
+            elif kind == DISCONNECT:
+                raise ConnectionResetError("the broker has ended the connection")
 
     def close(self) -> None:
         """End the connection without a farewell."""

@@ -43,7 +43,7 @@ def unknown_device(case: Case) -> Letter:
     return Letter(case.target.message(name, case.subject), case.target.topic(name, case.subject))
 
 
-@kind("not_invited")
+@kind("not_invited", "unknown_device")
 def device_not_invited(case: Case) -> Letter:
     name = case.target.uninvited
     return Letter(case.target.valid(name, case.subject), case.target.topic(name, case.subject))

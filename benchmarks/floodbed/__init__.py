@@ -1,0 +1,1 @@
+"""What `benchmarks.flood` runs: an edge node in an open round, good wristbands, attackers."""

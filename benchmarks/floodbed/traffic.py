@@ -1,0 +1,133 @@
+"""Good wristbands: each publishes one valid update, at a steady rate, and waits for its receipt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from paho.mqtt.client import MQTTMessage
+
+from benchmarks.floodbed.ward import HOSPITAL, REGION, Ward
+from common import topics, wire
+from common.errors import PulseRingError
+from common.link import Link
+from common.messages import Receipt
+from tests.builders.raw_mqtt import RawPublisher, publish_packet
+
+NUM_SESSIONS = 8
+WINDOW = 16
+CONNECT_TIMEOUT_S = 10.0
+POLL_S = 0.02
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """Receipts for `num` updates, `rate_per_s` from the first publish to the last receipt.
+
+    `slowest_second` is how many receipts came in the poorest second between first and last publish.
+    """
+
+    num: int
+    num_stored: int
+    rate_per_s: float
+    slowest_second: float
+    median_ms: float
+    p95_ms: float
+    worst_ms: float
+
+
+class GoodTraffic:
+    """Publishes from this process; receipts come to a session of their own."""
+
+    def __init__(self, ward: Ward) -> None:
+        self._ward = ward
+        self._received: dict[str, tuple[float, str]] = {}
+
+    def deliver(self, names: Sequence[str], rate_per_s: float, timeout_s: float) -> Delivered:
+        """Publish an update of each of `names` and wait for all receipts.
+
+        Raises
+        ------
+        PulseRingError
+            When one does not come within `timeout_s` after the last publish.
+        """
+        packets = [self._packet(name, number) for number, name in enumerate(names)]
+        link = self._listen(names)
+        try:
+            sent = self._publish(names, packets, rate_per_s)
+            deadline = time.monotonic() + timeout_s
+            while any(name not in self._received for name in names):
+                if time.monotonic() > deadline:
+                    lost = [name for name in names if name not in self._received]
+                    raise PulseRingError(f"no receipt for {len(lost)} updates, such as {lost[0]}")
+                time.sleep(POLL_S)
+        finally:
+            link.stop()
+        return self._delivered(names, sent)
+
+    def _packet(self, name: str, number: int) -> bytes:
+        target = self._ward.target
+        rng = np.random.default_rng(number)
+        tensors: dict[str, Any] = {
+            key: rng.integers(-60, 61, t.shape).astype(t.dtype)
+            for key, t in target.integers.items()
+        }
+        data = target.update(name, tensors)
+        return publish_packet(target.topic(name, "update"), data, mid=1 + number)
+
+    def _listen(self, names: Sequence[str]) -> Link:
+        link = Link(
+            self._ward.broker.url,
+            f"good-{names[0]}",
+            on_connect=lambda: None,
+            on_message=self._hear,
+            subscriptions=[topics.device(REGION, HOSPITAL, name, "receipt") for name in names],
+        )
+        link.start()
+        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        while not link.connected:
+            if time.monotonic() > deadline:
+                raise PulseRingError(f"no session with {self._ward.broker.url}")
+            time.sleep(POLL_S)
+        time.sleep(0.5)  # until the broker has taken the subscriptions
+        return link
+
+    def _hear(self, _topic: str, data: bytes, _message: MQTTMessage) -> None:
+        receipt = wire.decode_json(data, Receipt)
+        self._received.setdefault(receipt.device, (time.monotonic(), receipt.status))
+
+    def _publish(
+        self, names: Sequence[str], packets: Sequence[bytes], rate_per_s: float
+    ) -> dict[str, float]:
+        broker = self._ward.broker
+        sessions = [
+            RawPublisher(broker.host, broker.port, f"band-{names[0]}-{number}")
+            for number in range(NUM_SESSIONS)
+        ]
+        began, sent = time.monotonic(), {}
+        for number, (name, packet) in enumerate(zip(names, packets, strict=True)):
+            time.sleep(max(0.0, began + number / rate_per_s - time.monotonic()))
+            sent[name] = time.monotonic()
+            sessions[number % NUM_SESSIONS].post(packet, WINDOW)
+        for session in sessions:
+            session.settle()
+            session.close()
+        return sent
+
+    def _delivered(self, names: Sequence[str], sent: dict[str, float]) -> Delivered:
+        came = np.array(sorted(self._received[name][0] for name in names))
+        first, last_sent = min(sent.values()), max(sent.values())
+        seconds = np.histogram(came, np.arange(came[0], last_sent, 1.0))[0]
+        waits = [1000 * (self._received[name][0] - sent[name]) for name in names]
+        return Delivered(
+            num=len(names),
+            num_stored=sum(self._received[name][1] == "stored" for name in names),
+            rate_per_s=len(names) / (came[-1] - first),
+            slowest_second=float(seconds.min()),
+            median_ms=float(np.median(waits)),
+            p95_ms=float(np.percentile(waits, 95)),
+            worst_ms=max(waits),
+        )

@@ -31,8 +31,8 @@ test: setup-dev lint ## lint, then unit, contract, integration and end-to-end te
 test-slow: setup-dev ## proofs that take minutes: kills, outages, the whole region twice
 	@$(PY) -m pytest -m slow --timeout 900 $(ARGS)
 
-soak: setup-dev ## 200 rounds, 8 hospitals, members killed, added and removed; about ten minutes
-	@$(PY) -m benchmarks.churn $(ARGS)
+soak: setup-dev ## an hour of faults at 500 wristbands, one a minute; ARGS="--minutes 10" for less
+	@$(PY) -m benchmarks.soak $(ARGS)
 
 lint: setup-dev ## format check, lint, types, import contracts
 	@$(PY) -m ruff format --check .

@@ -1,6 +1,6 @@
 """A region that loses and regains members all the time: does it end every round and stay small?
 
-``make soak`` runs 200 rounds of eight hospitals.  Every few rounds a member that a seeded generator
+``make bench-churn`` runs 200 rounds of eight hospitals.  Every few rounds a member that a seeded generator
 chooses loses its rank or its edge node (SIGKILL), or leaves the region and comes back later.  At
 the end every round has a named end, no update is lost or counted twice, and no process has grown:
 memory, descriptors and children are sampled on the way, ports and processes are counted after the
@@ -52,7 +52,7 @@ def churn(
 ) -> None:
     """Run a region whose members come, go and die, and look for what it lost or leaked.
 
-    Example: `make soak`, about a quarter of an hour; `ARGS=--quick` takes about a minute
+    Example: `make bench-churn`, about ten minutes; `ARGS=--quick` takes about a minute
     """
     logs.set_up("error", "console")
     provenance = results_file.provenance(NAME, sys.argv[1:])

@@ -22,6 +22,11 @@ def of_sessions(leaders: Iterable[int]) -> dict[str, float]:
     return {f"{name}_mib": round(total / MIB, 1) for name, total in totals.items()}
 
 
+def of_process(pid: int) -> dict[str, float]:
+    """MiB of one process, as `of_sessions` tells them; empty when it has ended."""
+    return {f"{name}_mib": round(num / MIB, 3) for name, num in _sizes(pid).items()}
+
+
 def largest(samples: Sequence[dict[str, float]]) -> dict[str, float]:
     """The largest of each figure."""
     return {name: max(sample[name] for sample in samples) for name in samples[0]}

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import psutil
 
-from benchmarks.faultbed.region import BedRegion
+from simulators.local_region import LocalRegion
 
 END_TIMEOUT_S = 10.0
 MIB = float(1 << 20)
@@ -45,7 +45,7 @@ class Seen:
 
     processes: set[tuple[int, float]] = field(default_factory=set)
 
-    def note(self, region: BedRegion) -> None:
+    def note(self, region: LocalRegion) -> None:
         """Take in those that run now, with their children."""
         for name in ("broker", *region.processes):
             with suppress(psutil.NoSuchProcess):
@@ -54,7 +54,7 @@ class Seen:
                 self.processes |= {(p.pid, p.create_time()) for p in family}
 
 
-def sample(region: BedRegion, num_rounds: int) -> Sample:
+def sample(region: LocalRegion, num_rounds: int) -> Sample:
     """Measure every process of the region that runs."""
     found = {}
     for name in ("broker", *region.processes):
@@ -150,7 +150,7 @@ def _range(values: Sequence[int]) -> str:
     return f"{min(values)}–{max(values)}"
 
 
-def left_behind(seen: Seen, region: BedRegion) -> list[str]:
+def left_behind(seen: Seen, region: LocalRegion) -> list[str]:
     """Processes that outlived an ended region, and its ports that somebody still listens on."""
     deadline = time.monotonic() + END_TIMEOUT_S
     while (alive := _alive(seen)) and time.monotonic() < deadline:

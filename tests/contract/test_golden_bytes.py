@@ -258,7 +258,7 @@ def test_tensor_messages_keep_their_bytes(kind: str) -> None:
 
 
 def test_every_kind_of_message_has_golden_bytes() -> None:
-    kept = {path.stem.partition("-")[0] for path in GOLDEN.iterdir()}
+    kept = {path.stem.partition("-")[0] for path in GOLDEN.iterdir() if path.suffix != ".sql"}
     kinds = {
         cls.model_fields["kind"].default
         for cls in Contract.__subclasses__()

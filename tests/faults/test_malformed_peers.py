@@ -149,7 +149,7 @@ def attack(name: str, rounds: int, seed: int) -> Counter[str]:
 
 
 def test_every_golden_message_is_attacked() -> None:
-    assert set(KINDS) == {path.name for path in GOLDEN.iterdir()}
+    assert set(KINDS) == {path.name for path in GOLDEN.iterdir() if path.suffix != ".sql"}
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))

@@ -107,14 +107,15 @@ class Played:
             "coordinator_key": str(self.folder / "region" / "signing.pub"),
             "devices": list(DEVICES),
             "heartbeat_s": 0.5,
+            "mute_after": 0,  # so that one wristband can say all that is wrong
         } | changes
         path = self.folder / "edge.toml"
         path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
         return path
 
-    def start_node(self) -> None:
+    def start_node(self, **changes: object) -> None:
         self.node = subprocess.Popen(
-            [sys.executable, "-m", "edge", "run", "--config", str(self.config())], cwd=ROOT
+            [sys.executable, "-m", "edge", "run", "--config", str(self.config(**changes))], cwd=ROOT
         )
 
     def end_node(self, number: signal.Signals) -> int:
@@ -164,7 +165,7 @@ class Played:
             raise AssertionError(f"{fault}; last: {self.status()}") from None
         return status
 
-    def send(self, device: str, leaf: Any, data: bytes) -> Receipt:
+    def send(self, device: str, leaf: Any, data: bytes, within_s: float = 15.0) -> Receipt:
         """Publish and wait for the receipt of these bytes."""
         topic = topics.device(REGION, HOSPITAL, device, "receipt")
         before = len(self.heard.get(topic, []))
@@ -177,7 +178,7 @@ class Played:
                     return one
             return None
 
-        found: Receipt = wait_for(receipt, f"a receipt for {device}", 15)
+        found: Receipt = wait_for(receipt, f"a receipt for {device}", within_s)
         return found
 
     def plan(self, round_id: int, generation: int) -> RingPlan:
@@ -555,7 +556,8 @@ def test_flood_of_refusals_fills_neither_ledger_nor_memory(played: Played) -> No
     for number in range(10_000):
         data = b"%08d" % number
         wait_for(partial(played.link.publish, topic, data), "room to publish")
-    assert played.send("band-b", "update", make_update(spec, "band-b")).status == "stored"
+    update = make_update(spec, "band-b")
+    assert played.send("band-b", "update", update, WAIT_S).status == "stored"
     played.wait_status(lambda s: s.num_rejected >= 10_000, "all refusals")
     (row,) = ledger(played, "--rejected")
     assert (row["device"], row["reason"], row["num"] >= 10_000) == ("band-a", "malformed", True)

@@ -31,7 +31,7 @@ def played(tmp_path: Path) -> Iterator[Played]:
 
 
 def open_round(played: Played) -> RoundSpec:
-    played.start_node()
+    played.start_node(mute_after=5)
     spec = make_spec(played.put_model(0))
     played.say("open", spec=spec)
     played.wait_status(lambda s: s.phase == "collecting", "an open round")

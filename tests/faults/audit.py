@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.faultbed.books import Entry
-from common import wire
+from common import parts, wire
 from common.digest import tensors_digest
 from common.mailbox import MAX_FILE_BYTES
-from common.messages import AggregateHeader, RingSumHeader
+from common.messages import AggregateHeader, FixedPoint, RingSumHeader
 from regional.config import RegionConfig
 from regional.ledger import read_records
 from regional.recheck import check, claims
 from simulators.local_region import edge_name
 from tests.faults.book import Book, Key, Made
 from tests.faults.region import FaultRegion
+from tests.faults.wristbands import SHAPES
 
 SETTLED_AFTER_S = 2.0
 """Since a round's end: by then every edge node that can be reached has written its fates."""
@@ -124,9 +125,9 @@ class Auditor:
         age_s = 0.0 if final else SETTLED_AFTER_S
         old = [entry for entry in before if entry.at < time.time() - age_s]
         odd = [
-            *_receipts(told, edges, self.book),
-            *_rows(edges, self.book),
-            *_fates(old, after, edges, final=final),
+            *odd_receipts(told, edges, self.book),
+            *odd_rows(edges, self.book),
+            *odd_fates(old, after, edges, final=final),
             *self._rounds(before, edges),
             *self._replayed(after),
             *self._named(),
@@ -178,7 +179,7 @@ class Auditor:
         yield from odd
 
 
-def _receipts(told: dict[Key, list[Made]], edges: dict[str, Edge], book: Book) -> Iterator[str]:
+def odd_receipts(told: dict[Key, list[Made]], edges: dict[str, Edge], book: Book) -> Iterator[str]:
     """What a wristband was told to be stored is stored, and nothing else under its key."""
     for key, all_made in told.items():
         if len(all_made) > 1:
@@ -192,7 +193,7 @@ def _receipts(told: dict[Key, list[Made]], edges: dict[str, Edge], book: Book) -
         yield f"a receipt for what {receipt.device} never sent: {receipt}"
 
 
-def _rows(edges: dict[str, Edge], book: Book) -> Iterator[str]:
+def odd_rows(edges: dict[str, Edge], book: Book) -> Iterator[str]:
     """What is stored was sent, by that device, just so."""
     for edge in edges.values():
         for key, (content, _, num_examples) in edge.rows.items():
@@ -208,7 +209,7 @@ def _rows(edges: dict[str, Edge], book: Book) -> Iterator[str]:
         )
 
 
-def _fates(
+def odd_fates(
     old: Sequence[Entry], ended: Sequence[Entry], edges: dict[str, Edge], *, final: bool
 ) -> Iterator[str]:
     """Whose base was committed has one fate; counted is who is in a committed aggregate, once."""
@@ -256,33 +257,33 @@ def _sums(
         _, tensors = wire.decode(data, AggregateHeader, MAX_FILE_BYTES)
         if tensors_digest(tensors) != digest:
             yield f"round {number}: {hospital}'s aggregate is not what its digest says"
-        if not _same(_without_counts(tensors), _expected(edge, number, book, spec)):
+        if not same(_without_counts(tensors), expected_sums(edge, number, book, spec)):
             yield f"round {number}: {hospital}'s aggregate is not the sum of what was sent"
         total = {name: total.get(name, 0) + value for name, value in tensors.items()}
     folder = region.plan.root / "mailbox" / region.plan.region / "ring" / f"{number:06d}"
     file = folder / f"{outcome['sums_digest']}.safetensors"
     _, sums = wire.decode(file.read_bytes(), RingSumHeader, MAX_FILE_BYTES)
-    if not _same(sums, total):
+    if not same(sums, total):
         yield f"round {number}: the ring's sums are not the sum of the aggregates"
 
 
-def _expected(edge: Edge, number: int, book: Book, spec: dict[str, Any]) -> Sums:
+def expected_sums(edge: Edge, number: int, book: Book, spec: dict[str, Any]) -> Sums:
     """The sum in plain integers of what the wristbands know that they sent."""
     total: Sums = {}
-    if spec["purpose"] == "train":
-        for device in edge.members.get(number, []):
-            made = book.sent[edge.rows[device, "update", spec["base_digest"]][0]]
-            weight = 1
-            if spec["weighting"] == "examples":
-                weight = min(made.num_examples, spec["max_weight"])
-            _add(total, made.tensors, weight, "update")
+    rule = FixedPoint.model_validate(spec["fixed_point"])
+    for device in edge.members.get(number, []):
+        made = book.sent[edge.rows[device, "update", spec["base_digest"]][0]]
+        weight = 1
+        if spec["weighting"] == "examples":
+            weight = min(made.num_examples, spec["max_weight"])
+        _add(total, parts.from_wire(rule, SHAPES, made.tensors), weight, "update")
     for (_, subject, key), (content, _, _) in edge.rows.items():
         if (subject, key) == ("evaluation", str(number)):
             _add(total, book.sent[content].tensors, 1, "evaluation")
     return total
 
 
-def _add(total: Sums, tensors: dict[str, Any], weight: int, prefix: str) -> None:
+def _add(total: Sums, tensors: Mapping[str, Any], weight: int, prefix: str) -> None:
     for name, values in tensors.items():
         into = f"{prefix}/{name}"
         total[into] = total.get(into, np.int64(0)) + weight * values.astype(np.int64)
@@ -292,7 +293,7 @@ def _without_counts(tensors: dict[str, Any]) -> dict[str, Any]:
     return {name: values for name, values in tensors.items() if name != "counts"}
 
 
-def _same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
+def same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
     """Whether they are equal, where what lacks in `expected` is zeros."""
     if not expected.keys() <= found.keys():
         return False

@@ -52,6 +52,7 @@ class Proxies:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.run(_end_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -129,7 +130,7 @@ class Proxy:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Bring bytes from one side to the other, and their end."""
-        with suppress(OSError):
+        with suppress(OSError, RuntimeError):  # written to after the end of its direction
             while data := await reader.read(CHUNK):
                 await self._endure(len(data))
                 writer.write(data)
@@ -155,3 +156,11 @@ class Proxy:
         for pair in list(self._pairs):
             with suppress(OSError, RuntimeError):
                 pair[which].write_eof()
+
+
+async def _end_all() -> None:
+    """End every other task of this loop."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,7 +7,7 @@ ARGS ?=
 export OMP_NUM_THREADS ?= 1
 export VENV
 
-.PHONY: help setup setup-dev demo train test test-slow soak lint format doctor data rhythm-start clean
+.PHONY: help setup setup-dev demo train test test-slow soak faults lint format doctor data rhythm-start clean
 
 help: ## what can be made
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -33,6 +33,9 @@ test-slow: setup-dev ## proofs that take minutes: kills, outages, the whole regi
 
 soak: setup-dev ## an hour of faults at 500 wristbands, one a minute; ARGS="--minutes 10" for less
 	@$(PY) -m benchmarks.soak $(ARGS)
+
+faults: setup-dev ## 300 random schedules of kills, cuts, full disks, set clocks; half an hour; docs/faults.md
+	@$(PY) -m tests.faults $(ARGS)
 
 lint: setup-dev ## format check, lint, types, import contracts
 	@$(PY) -m ruff format --check .

@@ -6,10 +6,11 @@ up or left without a name.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,13 +35,17 @@ from tests.faults.wristbands import SHAPES
 SETTLED_AFTER_S = 2.0
 """Since a round's end: by then every edge node that can be reached has written its fates."""
 PATIENCE_S = 20.0
-_MESSAGES = "SELECT device, subject, key, round_id, content_digest, num_examples FROM messages"
+_MESSAGES = "SELECT device, subject, key, round_id, delivered_digest, num_examples FROM messages"
 _FATES = "SELECT device, base_digest, fate, round_id FROM fates"
 _WAITING = (
     "SELECT device, base_digest, EXISTS (SELECT 1 FROM payloads WHERE message_id = id) FROM waiting"
 )
 _AGGREGATES = "SELECT round_id, digest, path FROM aggregates"
-_MEMBERS = "SELECT round_id, device FROM aggregate_members"
+_MEMBERS = """
+    SELECT round_id, device, json_extract(spec, '$.base_digest')
+    FROM aggregate_members JOIN rounds USING (round_id)
+    UNION ALL SELECT round_id, device, base_digest FROM late_members
+"""
 Sums = dict[str, npt.NDArray[np.int64]]
 
 
@@ -50,7 +55,7 @@ class Edge:
 
     Attributes
     ----------
-    rows : dict of Key to (content digest, round, num_examples)
+    rows : dict of Key to (delivered digest, round, num_examples)
         What is stored.
     fates : dict of (device, base digest) to (fate, round)
         What became of updates.
@@ -58,6 +63,8 @@ class Edge:
         Updates without a fate; whether their bytes are still there.
     aggregates : dict of int to (digest, path)
         By round.
+    members : dict of int to list of (device, base digest)
+        Whose updates are in a round's aggregate; those for another base than the round's are late.
     """
 
     hospital: str
@@ -66,21 +73,21 @@ class Edge:
     fates: dict[tuple[str, str], tuple[str, int]]
     waiting: dict[tuple[str, str], bool]
     aggregates: dict[int, tuple[str, str]]
-    members: dict[int, list[str]]
+    members: dict[int, list[tuple[str, str]]]
 
 
 def read_edge(hospital: str, folder: Path) -> Edge:
     """Read an edge node's ledger as it is now, in one transaction."""
     path = folder / "ledger.sqlite"
-    members: dict[int, list[str]] = {}
+    members: dict[int, list[tuple[str, str]]] = {}
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)) as db:
         db.execute("BEGIN")
         rows = {(d, s, k): (c, r, n) for d, s, k, r, c, n in db.execute(_MESSAGES)}
         fates = {(d, b): (f, r) for d, b, f, r in db.execute(_FATES)}
         waiting = {(d, b): bool(there) for d, b, there in db.execute(_WAITING)}
         aggregates = {r: (digest, name) for r, digest, name in db.execute(_AGGREGATES)}
-        for round_id, device in db.execute(_MEMBERS):
-            members.setdefault(round_id, []).append(device)
+        for round_id, device, base in db.execute(_MEMBERS):
+            members.setdefault(round_id, []).append((device, base))
     return Edge(hospital, folder, rows, fates, waiting, aggregates, members)
 
 
@@ -127,7 +134,7 @@ class Auditor:
         odd = [
             *odd_receipts(told, edges, self.book),
             *odd_rows(edges, self.book),
-            *odd_fates(old, after, edges, final=final),
+            *odd_fates(old, after, edges, self._late_bases(), final=final),
             *self._rounds(before, edges),
             *self._replayed(after),
             *self._named(),
@@ -162,6 +169,12 @@ class Auditor:
                 self._folded.add(number)
                 self.num_rounds += 1
 
+    def _late_bases(self) -> set[str]:
+        """Bases for which updates may still wait, by the rounds that were opened last."""
+        opened = [e.body["spec"] for e in self.region.book.entries if e.kind == "round_opened"]
+        named = (base for spec in opened[-3:] for base in spec.get("late_bases", ()))
+        return {*named, *(spec["base_digest"] for spec in opened[-2:] if spec.get("max_staleness"))}
+
     def _spec(self, number: int) -> dict[str, Any]:
         opened = (e.body["spec"] for e in self.region.book.entries if e.kind == "round_opened")
         return next(spec for spec in opened if spec["round_id"] == number)
@@ -187,7 +200,7 @@ def odd_receipts(told: dict[Key, list[Made]], edges: dict[str, Edge], book: Book
         row = edges[all_made[0].hospital].rows.get(key)
         if row is None:
             yield f"LOST {key}: it has the receipt stored and is not in the ledger"
-        elif book.sent.get(row[0]) is not all_made[0]:
+        elif row[0] != all_made[0].delivered:
             yield f"{key}: the ledger holds another message than the one with the receipt"
     for receipt in book.strange():
         yield f"a receipt for what {receipt.device} never sent: {receipt}"
@@ -196,9 +209,9 @@ def odd_receipts(told: dict[Key, list[Made]], edges: dict[str, Edge], book: Book
 def odd_rows(edges: dict[str, Edge], book: Book) -> Iterator[str]:
     """What is stored was sent, by that device, just so."""
     for edge in edges.values():
-        for key, (content, _, num_examples) in edge.rows.items():
-            made = book.sent.get(content)
-            if made is None or (made.key, made.hospital) != (key, edge.hospital):
+        for key, (delivered, _, num_examples) in edge.rows.items():
+            made = book.find(key, delivered)
+            if made is None or made.hospital != edge.hospital:
                 yield f"{edge.hospital}: {key} is in the ledger and was never sent"
             elif made.num_examples != num_examples:
                 yield f"{edge.hospital}: {key} is stored with {num_examples} examples"
@@ -210,10 +223,18 @@ def odd_rows(edges: dict[str, Edge], book: Book) -> Iterator[str]:
 
 
 def odd_fates(
-    old: Sequence[Entry], ended: Sequence[Entry], edges: dict[str, Edge], *, final: bool
+    old: Sequence[Entry],
+    ended: Sequence[Entry],
+    edges: dict[str, Edge],
+    may_wait: Set[str] = frozenset(),
+    *,
+    final: bool,
 ) -> Iterator[str]:
-    """Whose base was committed has one fate; counted is who is in a committed aggregate, once."""
-    left = {entry.body["outcome"]["base_digest"] for entry in old if _trained(entry)}
+    """Whose base was committed has one fate; counted is who is in a committed aggregate, once.
+
+    Updates for the bases `may_wait` may still count as late ones.
+    """
+    left = {entry.body["outcome"]["base_digest"] for entry in old if _trained(entry)} - may_wait
     outcomes = {e.body["outcome"]["round_id"]: e.body["outcome"] for e in ended if _trained(e)}
     for edge in edges.values():
         for device, base in edge.waiting:
@@ -236,7 +257,7 @@ def _added(edge: Edge, outcomes: dict[int, dict[str, Any]]) -> Iterator[tuple[st
     for number, devices in edge.members.items():
         outcome = outcomes.get(number)
         if outcome and edge.hospital in outcome["aggregates"]:
-            yield from ((device, outcome["base_digest"]) for device in devices)
+            yield from devices
 
 
 def _sums(
@@ -270,17 +291,37 @@ def _sums(
 def expected_sums(edge: Edge, number: int, book: Book, spec: dict[str, Any]) -> Sums:
     """The sum in plain integers of what the wristbands know that they sent."""
     total: Sums = {}
-    rule = FixedPoint.model_validate(spec["fixed_point"])
-    for device in edge.members.get(number, []):
-        made = book.sent[edge.rows[device, "update", spec["base_digest"]][0]]
-        weight = 1
-        if spec["weighting"] == "examples":
-            weight = min(made.num_examples, spec["max_weight"])
-        _add(total, parts.from_wire(rule, SHAPES, made.tensors), weight, "update")
-    for (_, subject, key), (content, _, _) in edge.rows.items():
-        if (subject, key) == ("evaluation", str(number)):
-            _add(total, book.sent[content].tensors, 1, "evaluation")
+    for device, base in edge.members.get(number, []):
+        made = _made(book, edge, (device, "update", base))
+        tensors, weight = _as_counted(made, base, spec)
+        _add(total, tensors, weight, "update")
+    for key in edge.rows:
+        if key[1:] == ("evaluation", str(number)):
+            _add(total, _made(book, edge, key).tensors, 1, "evaluation")
     return total
+
+
+def _made(book: Book, edge: Edge, key: Key) -> Made:
+    made = book.find(key, edge.rows[key][0])
+    if made is None:
+        raise LookupError(f"{edge.hospital} stored {key}, which was never sent")
+    return made
+
+
+def _as_counted(made: Made, base: str, spec: dict[str, Any]) -> tuple[Mapping[str, Any], int]:
+    """An update's integers in the round's steps, and its weight: docs/protocol.md, *Late updates*."""
+    rule = FixedPoint.model_validate(spec["fixed_point"])
+    weight = min(made.num_examples, spec["max_weight"]) if spec["weighting"] == "examples" else 1
+    named = parts.from_wire(made.rule or rule, SHAPES, made.tensors)
+    if base == spec["base_digest"]:
+        return named, weight * (256 if spec.get("max_staleness") else 1)
+    age, top = 1 + spec["late_bases"].index(base), 2 ** (rule.bits - 1) - 1
+    before = made.rule.exponents if made.rule else rule.exponents
+    moved = {
+        name: np.clip(values.astype(np.int64) << before[name] - rule.exponents[name], -top, top)
+        for name, values in named.items()
+    }
+    return moved, math.isqrt(256**2 * weight**2 // (1 + age))
 
 
 def _add(total: Sums, tensors: Mapping[str, Any], weight: int, prefix: str) -> None:

@@ -1,7 +1,6 @@
 """The wristbands' own book: what they sent and which receipts they heard.
 
-It is the truth that the region's ledgers are held against: it shares no code with the edge node,
-and it is never read by the product.
+It is the truth that the region's ledgers are held against; the product never reads it.
 """
 
 from __future__ import annotations
@@ -11,6 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from common.digest import tensors_digest
+from common.messages import FixedPoint
 
 Subject = Literal["update", "evaluation"]
 Key = tuple[str, str, str]
@@ -27,6 +29,8 @@ class Made:
         Under which the edge node may store it, once.
     tensors : mapping of str to array
         The integers, as they travel.
+    rule : FixedPoint or None
+        How an update became integers.
     """
 
     hospital: str
@@ -34,6 +38,12 @@ class Made:
     num_examples: int
     tensors: dict[str, npt.NDArray[np.signedinteger[Any]]]
     num_saturated: int = 0
+    rule: FixedPoint | None = None
+
+    @property
+    def delivered(self) -> str:
+        """What the edge node's ledger calls it, in whichever round it was sent."""
+        return f"{tensors_digest(self.tensors)}:{self.num_examples}"
 
     @property
     def device(self) -> str:
@@ -64,11 +74,25 @@ class Book:
     ----------
     sent : dict of str to Made
         By the SHA-256 of the bytes that were handed to the network, before they were.
+    made : dict of Key to list of Made
+        All that was made under a key.
     """
 
     sent: dict[str, Made] = field(default_factory=dict)
+    made: dict[Key, list[Made]] = field(default_factory=dict)
     receipts: list[Heard] = field(default_factory=list)
     num_messages: int = 0
+
+    def note(self, content_digest: str, made: Made) -> None:
+        """Write down what is about to be sent."""
+        self.sent[content_digest] = made
+        others = self.made.setdefault(made.key, [])
+        if all(other is not made for other in others):
+            others.append(made)
+
+    def find(self, key: Key, delivered: str) -> Made | None:
+        """What was made under a key and is called that in a ledger."""
+        return next((m for m in self.made.get(key, ()) if m.delivered == delivered), None)
 
     def told_stored(self, num_known: int = 0) -> dict[Key, list[Made]]:
         """What wristbands were told to be stored, by key, from receipt number `num_known` on."""

@@ -6,15 +6,18 @@ import heapq
 import itertools
 import os
 import signal
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
 
 from benchmarks.faultbed.region import send
+from common.errors import ConfigError
+from edge.ledger import Consent, Ledger
 from simulators.local_region import edge_name
 from tests.faults.proxy import Weather
 from tests.faults.region import FaultRegion
@@ -91,6 +94,8 @@ class Inflictor:
                 return undo
             case "fill disk":
                 return fill(region.state_dir(fault.target))
+            case "revoke":
+                return self._revoke(region.state_dir(edge_name(fault.target)), str(value))
             case _:
                 return self._weather(fault)
         return None
@@ -122,6 +127,11 @@ class Inflictor:
         supervisor.kill(target, hold=fault.for_s > 0)
         return (lambda: supervisor.release(target)) if fault.for_s else None
 
+    def _revoke(self, state_dir: Path, device: str) -> Undo:
+        """Withdraw a wearer's consent as an operator's command does, and give it again."""
+        decide(state_dir, device, "revoked")
+        return lambda: decide(state_dir, device, "given")
+
     def _stop(self, target: str) -> Undo:
         pid = self._pid(target)
         send(pid, signal.SIGSTOP)
@@ -138,6 +148,16 @@ class Inflictor:
             found = [r for k in keepers for r in k.children()] if kind == "rank" else keepers
             return found[0].pid if found else 0
         return 0
+
+
+def decide(state_dir: Path, device: str, consent: Consent) -> None:
+    """Write an operator's word into an edge node's ledger, beside it; a full disk takes none."""
+    with (
+        suppress(sqlite3.Error, ConfigError),
+        closing(Ledger(state_dir)) as ledger,
+        ledger.transaction(),
+    ):
+        ledger.decide(device, consent, "fault rig", time.time())
 
 
 def fill(folder: Path) -> Undo:

@@ -39,6 +39,7 @@ ROUNDS = {
 }
 WHOLE_S = 90.0
 ANSWER_S = 10.0
+MUTE_S = 2.0
 DISK_BYTES = 16 << 20
 
 
@@ -187,6 +188,7 @@ class FaultRegion(BedRegion):
             "region_broker": self.links[f"{name}-up"].url,
             "hospital_broker": self.links[f"{name}-down"].url,
             "min_free_mb": 0,
+            "mute_s": MUTE_S,
         }
 
 

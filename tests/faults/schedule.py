@@ -31,6 +31,7 @@ Kind = Literal[
     "clock",
     "storm",
     "rubbish",
+    "revoke",
     "fill disk",
     "overflow",
 ]
@@ -52,6 +53,7 @@ KINDS: dict[Kind, float] = {
     "clock": 1,
     "storm": 1,
     "rubbish": 0.5,
+    "revoke": 1,
 }
 CLOCK_STEPS_S = (3.0, 30.0, 600.0, 7200.0)
 NUM_STORM = 60
@@ -119,6 +121,7 @@ def surroundings(seed: int, group: int, *, disk: bool, mosquitto: bool) -> Surro
         "round_pause_s": float(rng.choice([0.0, 0.1, 0.3])),
         "max_generations": int(rng.choice([2, 3])),
         "rejoin_s": float(rng.choice([3.0, 6.0])),
+        "max_staleness": int(rng.choice([0, 1, 3])) if parts == 1 else 0,
     }
     return Surroundings(
         broker=brokers[place] if mosquitto else IOTCORE,
@@ -171,6 +174,9 @@ def _fault(rng: np.random.Generator, kind: Kind, around: Surroundings) -> Fault:
         case "reset" | "rubbish" | "storm":
             targets = links if kind == "reset" else (hospital,)
             return Fault(kind, _of(rng, targets), at_s, 0.0, NUM_STORM if kind == "storm" else 0.0)
+        case "revoke":
+            devices = [device for device, _ in ROSTER[hospital]]
+            return Fault(kind, hospital, at_s, for_s, _of(rng, devices))
         case "half-close":
             return Fault(kind, _of(rng, links), at_s, 0.0, _of(rng, ("to broker", "from broker")))
         case "delay":

@@ -271,3 +271,23 @@ POINTS: tuple[Point, ...] = (
     *COORDINATOR,
 )
 """All points; a point's number is its place here, from 1."""
+
+
+def as_markdown() -> str:
+    """The table as `docs/faults.md` shows it."""
+    lines = ["| # | process | point | lies | what must hold |", "|--:|---|---|---|---|"]
+    for number, point in enumerate(POINTS, start=1):
+        lies = _SIDES[point.side].format(where=point.where.partition(":")[2])
+        which = f" ({point.only})" if point.only else f" (call {point.nth})" if point.nth else ""
+        cells = (str(number), point.process, f"`{point.name}`", lies + which, point.holds)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+_SIDES = {
+    "before": "before `{where}`",
+    "after": "after `{where}`",
+    "begun": "in `{where}` after BEGIN",
+    "commit": "in `{where}` before COMMIT",
+    "committed": "in `{where}` after COMMIT",
+}

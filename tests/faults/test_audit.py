@@ -25,7 +25,10 @@ MADE = Made(
 
 
 def make_book(*receipts: Heard) -> Book:
-    return Book(sent={"d1": MADE, "d2": MADE}, receipts=[*receipts])
+    book = Book(receipts=[*receipts])
+    for digest in ("d1", "d2"):
+        book.note(digest, MADE)
+    return book
 
 
 def stored(digest: str = "d1", device: str = "wb-01") -> Heard:
@@ -36,11 +39,11 @@ def make_edge(**changes: Any) -> Edge:
     edge = Edge(
         hospital="north",
         folder=Path(),
-        rows={KEY: ("d1", 1, 10)},
+        rows={KEY: (MADE.delivered, 1, 10)},
         fates={("wb-01", BASE): ("counted", 1)},
         waiting={},
         aggregates={1: ("digest", "aggregate-000001.safetensors")},
-        members={1: ["wb-01"]},
+        members={1: [("wb-01", BASE)]},
     )
     return replace(edge, **changes)
 
@@ -79,7 +82,7 @@ def test_finds_a_receipted_update_that_is_not_stored() -> None:
 
 def test_finds_two_receipts_for_different_updates_of_one_base() -> None:
     book = make_book(stored(), stored("d3"))
-    book.sent["d3"] = replace(MADE, num_examples=11)
+    book.note("d3", replace(MADE, num_examples=11))
     assert any("two different" in line for line in receipts(make_edge(), book))
 
 
@@ -88,7 +91,7 @@ def test_finds_a_receipt_for_what_nobody_sent() -> None:
     assert "never sent" in found
 
 
-@pytest.mark.parametrize("row", [("dx", 1, 10), ("d1", 1, 11)])
+@pytest.mark.parametrize("row", [("dx", 1, 10), (MADE.delivered, 1, 11)])
 def test_finds_a_row_that_is_not_what_was_sent(row: tuple[str, int, int]) -> None:
     edges = {"north": make_edge(rows={KEY: row})}
     assert len(list(odd_rows(edges, make_book()))) == 1
@@ -112,7 +115,7 @@ def test_update_for_the_open_base_may_wait_until_the_region_has_finished() -> No
 
 
 def test_finds_an_update_that_is_in_two_committed_sums() -> None:
-    edge = make_edge(members={1: ["wb-01"], 2: ["wb-01"]})
+    edge = make_edge(members={1: [("wb-01", BASE)], 2: [("wb-01", BASE)]})
     assert any(line.startswith("TWICE") for line in fates(edge, committed(), committed(2)))
 
 
@@ -134,6 +137,18 @@ def test_expected_sums_are_weighted_as_the_round_says() -> None:
     )
     assert found["update/bias"].tolist() == [4, -8]
     assert found["update/weight"].tolist() == [[-8] * 4] * 2
+
+
+def test_late_update_is_expected_in_the_round_s_steps_and_weighs_less() -> None:
+    rule = FixedPoint(clip_norm=1.0, exponents={"weight": -15, "bias": -17})
+    before = rule.model_copy(update={"exponents": {"weight": -15, "bias": -15}})
+    late = replace(MADE, rule=before)
+    book = Book()
+    book.note("d1", late)
+    spec: dict[str, Any] = {"fixed_point": rule.model_dump(), "base_digest": OTHER}
+    spec |= {"weighting": "uniform", "max_weight": 4, "max_staleness": 1, "late_bases": [BASE]}
+    found = expected_sums(make_edge(), 1, book, spec)
+    assert found["update/bias"].tolist() == [181 * 4, 181 * -8]
 
 
 def test_sums_are_the_same_where_nothing_is_zeros() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.faults.audit import Auditor
+from tests.faults.document import DOCUMENT, with_table
 from tests.faults.hooks import locate
 from tests.faults.region import FaultRegion, running
 from tests.faults.strike import Striker
@@ -33,6 +34,11 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 def test_points_have_names_of_their_own() -> None:
     assert len(set(NAMES)) == len(POINTS)
+
+
+def test_document_shows_the_table_as_it_is() -> None:
+    text = DOCUMENT.read_text()
+    assert with_table(text) == text
 
 
 @pytest.mark.parametrize("point", POINTS, ids=NAMES)

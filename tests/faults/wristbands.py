@@ -178,24 +178,34 @@ class Wristbands:
         band.letters.pop("evaluation", None)
         update = band.letters.get("update")
         if update and not _fits(update.spec, spec):
-            update = band.letters.pop("update", None)
-            self._maybe_late_again(band, update)
+            del band.letters["update"]
+            if not update.settled:
+                self._missed(band, update, spec)
             update = None
+        late = band.letters.get("late")
+        if late and not late.settled:
+            self._missed(band, late, spec)
         if spec.purpose == "train" and (update is None or not update.settled):
             made = update.made if update else self._made_update(band, spec)
             self._post(band, "update", made, spec)
         if spec.evaluate:
             self._post(band, "evaluation", self._made_evaluation(band, spec), spec)
 
-    def _maybe_late_again(self, band: _Band, letter: _Letter | None) -> None:
-        """Send what the region has left behind all the same, as one who was away would."""
-        if letter and not letter.settled and self._rng.random() < self.habits.late:
+    def _missed(self, band: _Band, letter: _Letter, spec: RoundSpec) -> None:
+        """Send an update for a base before: as a late one where the round takes it, or as it was."""
+        if letter.made.key[2] in spec.late_bases and spec.purpose == "train":
+            self._post(band, "late", letter.made, spec)
+        elif self._rng.random() < self.habits.late:
             self._send(band, "update", letter.payload)
 
-    def _post(self, band: _Band, leaf: str, made: Made, spec: RoundSpec) -> None:
-        """Send a message now or a little later, twice, not at all, as habits are."""
+    def _post(self, band: _Band, slot: str, made: Made, spec: RoundSpec) -> None:
+        """Send a message now or a little later, twice, not at all, as habits are.
+
+        `slot` is ``update``, ``evaluation``, or ``late`` for an update of a base before.
+        """
         letter = _Letter(made, spec, self._encoded(band, made, spec))
-        band.letters[leaf] = letter
+        band.letters[slot] = letter
+        leaf = made.subject
         habits, chance = self.habits, self._rng.random
         delay_s = float(self._rng.uniform(0, 0.03))
         if chance() < habits.late:
@@ -206,19 +216,19 @@ class Wristbands:
         for _ in range(copies):
             self._later(delay_s, lambda: self._send(band, leaf, letter.payload))
             delay_s += float(self._rng.exponential(0.05))
-        if chance() < habits.other and leaf == "update":
+        if chance() < habits.other and slot == "update":
             other = self._encoded(band, self._made_update(band, spec), spec)
             self._later(float(self._rng.uniform(0, 0.3)), lambda: self._send(band, leaf, other))
         if chance() < habits.old and band.past:
             old = band.past[int(self._rng.integers(len(band.past)))]
             self._later(float(self._rng.uniform(0, 0.5)), lambda: self._send(band, *old))
-        self._later(self._resend_s(), lambda: self._remind(band, leaf, letter))
+        self._later(self._resend_s(), lambda: self._remind(band, slot, letter))
 
-    def _remind(self, band: _Band, leaf: str, letter: _Letter) -> None:
-        if letter.settled or band.letters.get(leaf) is not letter:
+    def _remind(self, band: _Band, slot: str, letter: _Letter) -> None:
+        if letter.settled or band.letters.get(slot) is not letter:
             return
-        self._send(band, leaf, letter.payload)
-        self._later(self._resend_s(), lambda: self._remind(band, leaf, letter))
+        self._send(band, letter.made.subject, letter.payload)
+        self._later(self._resend_s(), lambda: self._remind(band, slot, letter))
 
     def _resend_s(self) -> float:
         return float(self._rng.uniform(*RESEND_S))
@@ -230,10 +240,10 @@ class Wristbands:
             return  # for rubbish
         self.book.receipts.append(heard)
         made = self.book.sent.get(receipt.content_digest)
-        letter = band.letters.get(receipt.subject)
-        if letter and made is letter.made:
-            too_late = receipt.status == "rejected" and receipt.reason in TOO_LATE
-            letter.settled = letter.settled or not too_late
+        too_late = receipt.status == "rejected" and receipt.reason in TOO_LATE
+        for letter in band.letters.values():
+            if made is letter.made:
+                letter.settled = letter.settled or not too_late
 
     def _send(self, band: _Band, leaf: str, payload: bytes) -> None:
         """Hand bytes to the network if there is one; what it loses is sent again."""
@@ -265,7 +275,14 @@ class Wristbands:
         encoded = encode(spec.fixed_point, delta, None)
         key = (band.device, "update", spec.base_digest)
         num_examples = int(self._rng.integers(1, 200))
-        return Made(band.hospital, key, num_examples, encoded.tensors, encoded.num_saturated)
+        return Made(
+            band.hospital,
+            key,
+            num_examples,
+            encoded.tensors,
+            encoded.num_saturated,
+            spec.fixed_point,
+        )
 
     def _made_evaluation(self, band: _Band, spec: RoundSpec) -> Made:
         tensors = {
@@ -282,7 +299,7 @@ class Wristbands:
             header = UpdateHeader(
                 **who,
                 round_id=spec.round_id,
-                base_digest=spec.base_digest,
+                base_digest=made.key[2],
                 num_examples=made.num_examples,
                 num_saturated=made.num_saturated,
             )
@@ -294,7 +311,7 @@ class Wristbands:
                 num_examples=made.num_examples,
             )
         payload = wire.encode(header, made.tensors)
-        self.book.sent[bytes_digest(payload)] = made
+        self.book.note(bytes_digest(payload), made)
         return payload
 
     # ------------------------------------------------------------ the network's threads

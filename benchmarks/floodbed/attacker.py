@@ -1,7 +1,7 @@
 """Attackers as a process: malformed messages through a broker, at a rate or as fast as it takes them.
 
-``python -m benchmarks.floodbed.attacker`` reads an `Order` as JSON from stdin, says ``ready`` when
-its packets are made, starts at the next line, and says at last how it went, as JSON.
+``python -m benchmarks.floodbed.attacker`` reads an `Order` as JSON from stdin and says ``ready`` when
+its packets are made; at each further line it publishes them all and says how it went, as JSON.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def heard(target: Target, seed: int, num: int) -> Iterator[Hostile]:
             yield one
 
 
-def run(order: Order) -> Attacked:
-    """Make the packets, say so, wait for a line, and publish them."""
+def run(order: Order) -> None:
+    """Make the packets, say so, and publish them at each line until there is none."""
     spec = RoundSpec.model_validate(order.spec)
     target = Target(spec, BEATS, HOSPITAL, DEVICES, UNINVITED)
     packets = [
@@ -70,11 +70,12 @@ def run(order: Order) -> Attacked:
         for number, one in enumerate(heard(target, order.seed, order.num))
     ]
     print("ready", flush=True)
-    sys.stdin.readline()
-    began = time.monotonic()
-    num_ended = _publish(order, packets)
-    seconds = time.monotonic() - began
-    return Attacked(len(packets), sum(map(len, packets)), num_ended, seconds)
+    while sys.stdin.readline():
+        began = time.monotonic()
+        num_ended = _publish(order, packets)
+        seconds = time.monotonic() - began
+        attacked = Attacked(len(packets), sum(map(len, packets)), num_ended, seconds)
+        print(json.dumps(asdict(attacked)), flush=True)
 
 
 def _publish(order: Order, packets: list[bytes]) -> int:
@@ -106,4 +107,4 @@ def _is_heard(topic: str) -> bool:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(run(Order(**json.loads(sys.stdin.readline()))))), flush=True)
+    run(Order(**json.loads(sys.stdin.readline())))

@@ -6,8 +6,8 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -22,6 +22,7 @@ from simulators.broker_process import Kind
 from tests.builders.raw_mqtt import RawPublisher, publish_packet
 from tests.faults.attacked_desk import DEVICES
 
+SEED = 7
 RECEIPTS_TIMEOUT_S = 120.0
 Figures = dict[str, Any]
 
@@ -55,16 +56,20 @@ def run(case: Case, folder: Path) -> Figures:
     """
     names = [f"good-{number:05d}" for number in range(2 * case.pairs * case.num_good)]
     alone, beside, attacks = [], [], []
-    with Ward(folder, case.broker, names, case.mute_after) as ward:
+    with ExitStack() as stack:
+        ward = stack.enter_context(Ward(folder, case.broker, names, case.mute_after))
         _deliver_own(ward)
+        attackers = Attackers(ward, case)
+        stack.callback(attackers.stop)
         traffic, rss_before = GoodTraffic(ward), ward.rss_mib
         for start in range(0, len(names), 2 * case.num_good):
             middle = start + case.num_good
             alone.append(_deliver(traffic, names[start:middle], case))
-            with _attacking(ward, case, seed=1 + start) as attack:
-                beside.append(_deliver(traffic, names[middle : middle + case.num_good], case))
-            attacks.append(attack)
-        results = _settled(ward, case, len(names))
+            attackers.begin()
+            beside.append(_deliver(traffic, names[middle : middle + case.num_good], case))
+            attacks.append(attackers.end())
+            _settled(ward, case, middle + case.num_good, len(attacks))
+        results = _settled(ward, case, len(names), case.pairs)
         _check_ledger(ward, names)
         figures = _summary(alone, beside) | {"rss_before_mib": rss_before, "rss_mib": ward.rss_mib}
     return asdict(case) | figures | _of_attacks(attacks) | {"results": results}
@@ -88,42 +93,58 @@ def _deliver_own(ward: Ward) -> None:
     ward.wait_for_results(2 * len(DEVICES), RECEIPTS_TIMEOUT_S)
 
 
-@contextmanager
-def _attacking(ward: Ward, case: Case, seed: int) -> Iterator[Figures]:
-    """Attack while the body runs; the figures are filled in when it has ended."""
-    order = Order(
-        ward.broker.host,
-        ward.broker.port,
-        ward.spec.model_dump(mode="json"),
-        seed,
-        case.num_malformed,
-        case.attack_per_s,
-    )
-    with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.floodbed.attacker"],
-        cwd=REPOSITORY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        try:
-            print(order.encoded(), file=process.stdin, flush=True)
-            if process.stdout.readline().strip() != "ready":
-                raise PulseRingError("the attacker did not start")
-            print("go", file=process.stdin, flush=True)
-            figures: Figures = {}
-            yield figures
-            figures.update(json.loads(process.stdout.readline()))
-        except BaseException:
-            process.kill()
-            raise
+class Attackers:
+    """The attackers' process: `begin` an attack, do something else, `end` it."""
+
+    def __init__(self, ward: Ward, case: Case) -> None:
+        order = Order(
+            ward.broker.host,
+            ward.broker.port,
+            ward.spec.model_dump(mode="json"),
+            SEED,
+            case.num_malformed,
+            case.attack_per_s,
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.floodbed.attacker"],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._say(order.encoded())
+        if self._hear() != "ready":
+            raise PulseRingError("the attackers did not start")
+
+    def begin(self) -> None:
+        """Start sending the messages, the same each time."""
+        self._say("go")
+
+    def end(self) -> Figures:
+        """Wait until the broker has taken all of them."""
+        figures: Figures = json.loads(self._hear())
+        return figures
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin
+        print(line, file=self._process.stdin, flush=True)
+
+    def _hear(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise PulseRingError(f"the attackers ended with code {self._process.wait()}")
+        return line.strip()
 
 
-def _settled(ward: Ward, case: Case, num_good: int) -> dict[str, int]:
-    """Results of everything that was sent, with what the hostile devices delivered themselves."""
-    num_malformed = case.pairs * case.num_malformed
+def _settled(ward: Ward, case: Case, num_good: int, num_attacks: int) -> dict[str, int]:
+    """Results of all that was sent until now, with what the hostile devices delivered themselves."""
+    num_malformed = num_attacks * case.num_malformed
     own = 2 * len(DEVICES)
     results = ward.wait_for_results(num_good + num_malformed + own, RECEIPTS_TIMEOUT_S)
     if (

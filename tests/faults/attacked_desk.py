@@ -41,7 +41,13 @@ class Hospital:
     """
 
     def __init__(
-        self, folder: Path, shapes: Shapes = SHAPES, mute_after: int = 0, **fixed_point: object
+        self,
+        folder: Path,
+        shapes: Shapes = SHAPES,
+        mute_after: int = 0,
+        *,
+        deliver: bool = True,
+        **fixed_point: object,
     ) -> None:
         bits = fixed_point.get("bits", 16)
         assert isinstance(bits, int)
@@ -59,7 +65,8 @@ class Hospital:
         standing = Standing(self.ledger, MuteRule(mute_after))
         self.desk = Desk(Station(REGION, HOSPITAL, roster), self.ledger, standing)
         self.round = Round(spec, frozenset(DEVICES), shapes)
-        self._deliver()
+        if deliver:
+            assert all(answer.fresh for answer in self.take(self.own_messages(), self.round))
 
     def take(self, batch: Iterable[Hostile], current: Round | None) -> list[Answer]:
         incoming = [
@@ -79,19 +86,14 @@ class Hospital:
             counted[row["reason"]] += row["num"]
         return counted
 
-    def _deliver(self) -> None:
+    def own_messages(self) -> list[Hostile]:
+        """What every hostile device delivers first, which is valid."""
         own = frozenset({"stored"})
-        answers = self.take(
-            [
-                Hostile(
-                    "own", name, self.target.topic(name, leaf), self.target.valid(name, leaf), own
-                )
-                for name in DEVICES
-                for leaf in ("update", "evaluation")
-            ],
-            self.round,
-        )
-        assert all(answer.fresh for answer in answers)
+        return [
+            Hostile("own", name, self.target.topic(name, leaf), self.target.valid(name, leaf), own)
+            for name in DEVICES
+            for leaf in ("update", "evaluation")
+        ]
 
 
 @dataclass
@@ -105,6 +107,12 @@ class Tally:
         self.by_kind[one.kind][result] += 1
         if result not in one.right:
             self.wrong.append((one.kind, result))
+
+    def __add__(self, other: Tally) -> Tally:
+        both = Tally(wrong=self.wrong + other.wrong)
+        for name in {*self.by_kind, *other.by_kind}:
+            both.by_kind[name] = self.by_kind[name] + other.by_kind[name]
+        return both
 
     @property
     def results(self) -> Counter[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from rich.table import Table
 from benchmarks import command, results_file
 from benchmarks.command import JsonOption
 from common import logs
+from edge.inbox import MAX_BATCH
 from tests.faults import malformed
 from tests.faults.attacked_desk import BEATS, Hospital, Tally, attack, seconds_by_kind
 from tests.faults.hostile import KINDS
@@ -62,8 +64,8 @@ def _measure(folder: Path, num: int) -> dict[str, Any]:
     process = psutil.Process()
     rss, before = process.memory_info().rss, hospital.contents()
     tally, cpu_s = Tally(), 0.0
-    for start in range(0, num, 1000):  # so many are made before they are brought
-        made = list(malformed.messages(hospital.target, SEED + start, min(1000, num - start)))
+    stream = malformed.messages(hospital.target, SEED, num)
+    while made := list(islice(stream, MAX_BATCH)):
         began = time.process_time()
         tally = tally + attack(hospital, made, hospital.round)
         cpu_s += time.process_time() - began

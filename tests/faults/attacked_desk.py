@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -44,18 +44,14 @@ class Hospital:
         self,
         folder: Path,
         shapes: Shapes = SHAPES,
-        mute_after: int = 0,
         *,
+        mute_after: int = 0,
         deliver: bool = True,
-        **fixed_point: object,
+        fixed_point: Mapping[str, int] | None = None,
     ) -> None:
-        bits = fixed_point.get("bits", 16)
-        assert isinstance(bits, int)
-        rule = {
-            "clip_norm": 1.0,
-            "exponents": dict.fromkeys(shapes, EXPONENTS[bits]),
-            **fixed_point,
-        }
+        form = {"bits": 16} | dict(fixed_point or {})
+        exponents = dict.fromkeys(shapes, EXPONENTS[form["bits"]])
+        rule = {"clip_norm": 1.0, "exponents": exponents, **form}
         counts = {"confusion": (5, 5), "scores": (5, 2, 20)}
         spec = make_spec(evaluate=(BASE,), evaluation_shapes=counts, fixed_point=rule)
         self.folder = folder

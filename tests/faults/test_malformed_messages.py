@@ -49,7 +49,7 @@ def test_malformed_messages_are_refused_each_for_its_reason(hospital: Hospital) 
 
 
 def test_malformed_updates_of_a_sparse_round_are_refused_too(tmp_path: Path) -> None:
-    sparse = Hospital(tmp_path, BEATS, **SPARSE)
+    sparse = Hospital(tmp_path, BEATS, fixed_point=SPARSE)
     hold_to_account(sparse, 1000, seed=2)
     sparse.ledger.close()
 

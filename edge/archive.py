@@ -21,7 +21,7 @@ Body = dict[str, Any]
 # An update without a fate keeps its round where it is.
 _OLDEST = """
     SELECT round_id FROM rounds WHERE round_id <= (SELECT MAX(round_id) FROM rounds) - ?
-        AND NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.round_id = rounds.round_id)
+        AND round_id NOT IN (SELECT round_id FROM waiting)
     ORDER BY round_id LIMIT 1
 """
 _ROUND = """

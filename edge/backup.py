@@ -27,7 +27,7 @@ from common.mailbox import write_durably
 from common.signing import PRIVATE_NAME, PUBLIC_NAME
 from edge import reports
 from edge.ledger import FILE_NAME
-from edge.schema import SCHEMA
+from edge.upgrade import add_tables
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -202,8 +202,8 @@ def _check_ledger(path: Path) -> None:
 
 def _note_restore(ledger: Path, manifest: dict[str, Any], now: float) -> None:
     note = (manifest["made_at"], manifest["last_round_id"], now)
-    with closing(sqlite3.connect(ledger)) as db, db:
-        db.executescript(SCHEMA)
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as db:
+        add_tables(db)
         db.execute(
             "INSERT INTO restores (made_at, last_round_id, restored_at) VALUES (?, ?, ?)", note
         )

@@ -19,6 +19,13 @@ from edge.finding import Check, Finding
 from edge.ledger import FILE_NAME
 from edge.schema import SCHEMA_VERSION
 
+_BARE = """
+    SELECT COUNT(*) FROM messages WHERE subject = 'update'
+        AND NOT EXISTS (SELECT 1 FROM payloads WHERE message_id = messages.id)
+        AND NOT EXISTS (SELECT 1 FROM fates
+            WHERE fates.device = messages.device AND fates.base_digest = messages.key)
+"""
+
 
 def examine(config: EdgeConfig) -> Iterator[Finding]:
     """All findings, each as soon as it is known."""
@@ -54,8 +61,7 @@ def check_ledger(config: EdgeConfig) -> Iterator[Finding]:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
             (said,) = db.execute("PRAGMA quick_check(1)").fetchone()
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            bare = "SELECT COUNT(*) FROM waiting WHERE id NOT IN (SELECT message_id FROM payloads)"
-            (num_bare,) = db.execute(bare).fetchone()
+            (num_bare,) = db.execute(_BARE).fetchone()
     except sqlite3.DatabaseError as fault:
         said, version, num_bare = str(fault), 0, 0
     restore = "end the node, move state_dir away, and `python -m edge restore` the last backup"

@@ -247,12 +247,15 @@ class Ledger:
 
     def updates(self, base_digests: Iterable[str]) -> Iterator[bytes]:
         """Bytes of all updates for those bases that have no fate yet, by device."""
-        for (data,) in self._db.execute(
-            "SELECT data FROM waiting JOIN payloads ON message_id = id"
+        places = self._db.execute(
+            "SELECT id FROM waiting"
             " WHERE base_digest IN (SELECT value FROM json_each(?)) ORDER BY device, base_digest",
             (json.dumps(list(base_digests)),),
-        ):
-            yield data
+        ).fetchall()
+        for place in places:
+            yield from self._db.execute(
+                "SELECT data FROM payloads WHERE message_id = ?", place
+            ).fetchone()
 
     def form(self, base_digest: str) -> FixedPoint | None:
         """How updates for a base were made into integers, if late ones may count here.

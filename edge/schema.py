@@ -7,6 +7,17 @@ from __future__ import annotations
 
 SCHEMA_VERSION = 1
 
+# Updates that are stored and have no fate yet.  By their payloads, which go with the fate, so that
+# a look costs what waits and not what the ledger holds.
+WAITING = """
+CREATE VIEW waiting AS
+    SELECT id, device, key AS base_digest, round_id
+    FROM payloads CROSS JOIN messages ON id = message_id
+    WHERE subject = 'update' AND NOT EXISTS (
+        SELECT 1 FROM fates
+        WHERE fates.device = messages.device AND fates.base_digest = messages.key)
+"""
+
 SCHEMA = """
 -- what was stored: an update for a base, an evaluation in a round ('key' says which), only once
 CREATE TABLE IF NOT EXISTS messages (
@@ -70,12 +81,6 @@ CREATE TABLE IF NOT EXISTS fates (
     decided_at REAL NOT NULL,
     PRIMARY KEY (device, base_digest)
 );
--- updates that are stored and have no fate yet
-CREATE VIEW IF NOT EXISTS waiting AS
-    SELECT id, device, key AS base_digest, round_id FROM messages
-    WHERE subject = 'update' AND NOT EXISTS (
-        SELECT 1 FROM fates
-        WHERE fates.device = messages.device AND fates.base_digest = messages.key);
 -- rings this hospital was sent into, so that none is entered twice after a restart
 CREATE TABLE IF NOT EXISTS joins (
     generation INTEGER NOT NULL,

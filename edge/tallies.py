@@ -17,14 +17,6 @@ from edge.ledger import FILE_NAME
 CACHE_KIB = 128
 RECENT_ROUNDS = 1000
 
-# Payloads go with an update's fate, so they lead to the few that wait without a look at the rest.
-_WAITING = """
-    SELECT COUNT(*) FROM payloads JOIN messages ON messages.id = message_id
-    WHERE subject = 'update' AND NOT EXISTS (
-        SELECT 1 FROM fates
-        WHERE fates.device = messages.device AND fates.base_digest = messages.key)
-"""
-
 
 @dataclass(frozen=True)
 class Gain:
@@ -61,7 +53,7 @@ class Tallies:
             fates=self._new_fates(),
             ends=self._new_ends(),
             num_rings=self._new_rings(),
-            num_waiting=self._number(_WAITING),
+            num_waiting=self._number("SELECT COUNT(*) FROM waiting"),
             reusable_bytes=self._number("PRAGMA freelist_count") * self._number("PRAGMA page_size"),
         )
 

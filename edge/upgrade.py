@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from common.errors import ConfigError
-from edge.schema import SCHEMA, SCHEMA_VERSION
+from edge.schema import SCHEMA, SCHEMA_VERSION, WAITING
 
 Migration = Callable[[sqlite3.Connection], None]
 MIGRATIONS: Mapping[int, Migration] = {}
@@ -52,8 +52,22 @@ def bring_up(
         _copy(db, path.with_name(f"{path.name}.v{step}"))
         _migrate(db, step, migrations[step])
         log.info("ledger_upgraded", path=str(path), version=step + 1)
+    add_tables(db)
+    if version != newest:
+        db.execute(f"PRAGMA user_version = {newest}")
+
+
+def add_tables(db: sqlite3.Connection) -> None:
+    """Make what is not there yet; nothing is written where all of it is, beside a running node."""
     db.executescript(SCHEMA)
-    db.execute(f"PRAGMA user_version = {newest}")
+    query = "SELECT sql FROM sqlite_master WHERE type = 'view' AND name = 'waiting'"
+    row = db.execute(query).fetchone()
+    if row is not None and row[0].strip() == WAITING.strip():
+        return
+    db.execute("BEGIN IMMEDIATE")  # so that nobody finds none
+    db.execute("DROP VIEW IF EXISTS waiting")
+    db.execute(WAITING)
+    db.execute("COMMIT")
 
 
 def _migrate(db: sqlite3.Connection, version: int, migration: Migration) -> None:

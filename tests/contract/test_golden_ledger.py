@@ -199,6 +199,12 @@ def test_program_before_goes_on_with_what_this_one_wrote(tmp_path: Path) -> None
     assert {row["fate"] for row in reports.updates(tmp_path)} == {"counted", "left_out"}
 
 
+def test_opening_a_ledger_beside_a_running_node_writes_nothing(old: Path, ledger: Ledger) -> None:
+    ledger.changed_elsewhere()
+    Ledger(old).close()
+    assert not ledger.changed_elsewhere()
+
+
 def add_colour(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE offers ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'")
 

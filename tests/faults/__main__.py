@@ -89,6 +89,7 @@ def _table(document: dict[str, Any]) -> Table:
         "anything else odd": document["num_others"],
         "messages sent, receipts": f"{document['num_messages']}, {document['num_receipts']}",
         "updates stored": f"{document['num_updates']}: {_listed(document['fates'])}",
+        "counted late": document["num_counted_late"],
         "refused": _listed(document["refusals"]),
         "rounds": _listed(document["ends"]),
         "committed rounds folded again": document["num_rounds_folded"],

@@ -97,14 +97,16 @@ class Auditor:
 
     Attributes
     ----------
-    num_receipts, num_updates, num_rounds : int
-        Receipts, stored updates and committed rounds that were checked.
+    num_receipts, num_updates, num_late, num_rounds : int
+        Receipts, stored updates, those of them in a committed sum as late ones, and committed rounds
+        that were checked.
     """
 
     region: FaultRegion
     book: Book
     num_receipts: int = 0
     num_updates: int = 0
+    num_late: int = 0
     num_rounds: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     fates: Counter[str] = field(default_factory=Counter)
@@ -168,6 +170,11 @@ class Auditor:
             if not odd:
                 self._folded.add(number)
                 self.num_rounds += 1
+                self.num_late += sum(
+                    base != outcome["base_digest"]
+                    for hospital in outcome["aggregates"]
+                    for _, base in edges[hospital].members.get(number, ())
+                )
 
     def _late_bases(self) -> set[str]:
         """Bases for which updates may still wait, by the rounds that were opened last."""

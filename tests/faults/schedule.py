@@ -108,7 +108,7 @@ def surroundings(seed: int, group: int, *, disk: bool, mosquitto: bool) -> Surro
     rng = np.random.default_rng([seed, 1, group])
     brokers = (IOTCORE, PERSISTENT, FORGETFUL, NARROW, IOTCORE)
     place = group % len(brokers)
-    parts = int(rng.choice([1, 1, 4]))
+    parts = int(rng.choice([1, 1, 1, 4]))
     learning: dict[str, Any] = {
         "weighting": str(rng.choice(["uniform", "examples"])),
         "bits": int(rng.choice([8, 16])),
@@ -117,11 +117,12 @@ def surroundings(seed: int, group: int, *, disk: bool, mosquitto: bool) -> Surro
     if parts == 1 and rng.random() < 0.3:
         learning["algorithm"] = "fedadam"
     rounds = {
+        "deadline_s": float(rng.choice([2.0, 5.0])),
         "sample_fraction": float(rng.choice([1.0, 1.0, 0.6])),
         "round_pause_s": float(rng.choice([0.0, 0.1, 0.3])),
         "max_generations": int(rng.choice([2, 3])),
         "rejoin_s": float(rng.choice([3.0, 6.0])),
-        "max_staleness": int(rng.choice([0, 1, 3])) if parts == 1 else 0,
+        "max_staleness": int(rng.choice([0, 1, 2, 3])) if parts == 1 else 0,
     }
     return Surroundings(
         broker=brokers[place] if mosquitto else IOTCORE,

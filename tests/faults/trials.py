@@ -55,6 +55,7 @@ class Tally:
     num_messages: int = 0
     num_receipts: int = 0
     num_updates: int = 0
+    num_counted_late: int = 0
     num_rounds_folded: int = 0
     num_rounds_replayed: int = 0
     num_restarts: int = 0
@@ -206,6 +207,7 @@ def _add(
     tally.num_messages += auditor.book.num_messages
     tally.num_receipts += auditor.num_receipts
     tally.num_updates += auditor.num_updates
+    tally.num_counted_late += auditor.num_late
     tally.num_rounds_folded += auditor.num_rounds
     tally.num_rounds_replayed += sum(_committed(region))
     tally.num_restarts += sum(region.supervisor[n].starts - 1 for n in region.processes)

@@ -38,7 +38,7 @@ from tests.faults.book import Book, Heard, Made
 
 SHAPES: Mapping[str, tuple[int, ...]] = {"weight": (2, 4), "bias": (2,)}
 RESEND_S = (0.6, 1.2)
-LATER_S = 2.5
+LATER_S = 4.0
 TOO_LATE = frozenset({Reason.ROUND_CLOSED, Reason.WRONG_ROUND, Reason.NOT_INVITED})
 UPDATE_SIZE = 0.05
 

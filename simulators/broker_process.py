@@ -26,6 +26,7 @@ MAX_PAYLOAD_BYTES = 2 << 20
 MAX_CONNECTIONS = 20_000
 STOP_TIMEOUT_S = 5.0
 POLL_S = 0.05
+APT = "sudo apt-get install -y mosquitto"
 
 # A filter's log keeps `max_segment_count` segments: 2000 updates of 64 kB that wait for a slow
 # reader are 128 MB, and with 10 segments of 1 MB a twentieth of them was lost.
@@ -70,7 +71,21 @@ def default_kind() -> Kind:
         return "iotcore"
     if mosquitto_program():
         return "mosquitto"
-    raise ConfigError("no MQTT broker here: install mosquitto (apt install mosquitto)")
+    raise ConfigError(f"no MQTT broker here: install mosquitto ({APT})")
+
+
+def require_kind(kind: str) -> None:
+    """Refuse a broker that this machine lacks, before anything is started.
+
+    Raises
+    ------
+    ConfigError
+        With the command that installs it.
+    """
+    if kind == "mosquitto" and mosquitto_program() is None:
+        raise ConfigError(f"mosquitto is not installed: {APT}, or take --broker iotcore")
+    if kind == "iotcore" and not find_spec("iotcore"):
+        raise ConfigError("iotcore has no wheel for this machine: take --broker mosquitto")
 
 
 def serve(
@@ -170,11 +185,12 @@ def _start_iotcore(config: Path) -> _Broker:
 def _start_mosquitto(config: Path) -> _Broker:
     program = mosquitto_program()
     if program is None:
-        raise ConfigError("mosquitto is not installed (apt install mosquitto)")
+        raise ConfigError(f"mosquitto is not installed: {APT}")
     return _Child(subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL))
 
 
 def mosquitto_program() -> str | None:
+    """Path of an installed mosquitto; Debian keeps it where only root's PATH looks."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 

@@ -29,6 +29,7 @@ from common.errors import ConfigError, PulseRingError
 from common.link import BrokerAddress
 from common.notice import NOTICE
 from simulators.broker import free_port, require_free
+from simulators.broker_process import require_kind
 from simulators.demo_summary import release_name, show, summarise
 from simulators.demo_view import RoundRow, Scene, notice_panel, render, rows_of
 from simulators.fleet import default_roster
@@ -111,6 +112,8 @@ def demo(
         BrokerAddress.parse(broker)
     elif broker not in BROKER_KINDS:
         raise ConfigError(f"--broker {broker}: choose {', '.join(BROKER_KINDS)} or an mqtt:// URL")
+    else:
+        require_kind(broker)
     source = _open_source(data, offline=offline, synthetic=synthetic)
     is_real = source.kind != "synthetic"
     with _own_folder(root):

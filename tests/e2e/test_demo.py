@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from common.notice import NOTICE, SYNTHETIC_NOTICE
+from simulators.broker_process import mosquitto_program
 from tests.real_data import mitdb_root
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +79,15 @@ def test_without_data_and_network_the_demo_runs_on_synthetic_ecg_and_says_so(
     report = summary(tmp_path)["report"]
     assert report["source"] == "synthetic"
     assert report["notice"] == SYNTHETIC_NOTICE
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(mosquitto_program() is None, reason="mosquitto is not installed")
+def test_demo_runs_on_the_distributions_mosquitto(tmp_path: Path) -> None:
+    code, output = run(demo(tmp_path, "--days", "3", "--offline", "--broker", "mosquitto"))
+    assert code == 0, output[-3000:]
+    assert "mosquitto on mqtt://" in (tmp_path / "demo" / "logs" / "broker.log").read_text()
+    assert summary(tmp_path)["release"] is not None
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ from edge.disk import MB, measure
 from edge.ledger import FILE_NAME, Ledger
 from edge.sight import Sight, look
 
+MAX_NAMES = 10
 stderr = Console(stderr=True)
 ROUND_COLUMNS = (
     "round_id",
@@ -71,19 +72,30 @@ def status(
 
     A stopped node's ledger is read all the same.
     """
-    folder = load(EdgeConfig, config, overrides).state_dir
+    settings = load(EdgeConfig, config, overrides)
+    folder = settings.state_dir
     sight = look(folder)
+    barred = _barred(settings)
     waiting = reports.waiting(folder)
     rows = reports.rounds(folder, rounds)
     if as_json:
-        shown = asdict(sight) | {"waiting_updates": waiting, "rounds": rows}
+        shown = asdict(sight) | barred | {"waiting_updates": waiting, "rounds": rows}
         print_json(shown)
         return
-    print_rows(list(_standing(sight, waiting)), ("what", "value"), "")
+    print_rows(list(_standing(sight, waiting, barred)), ("what", "value"), "")
     print_rows(rows, ROUND_COLUMNS, "no rounds yet")
 
 
-def _standing(sight: Sight, waiting: int) -> list[dict[str, str]]:
+def _barred(settings: EdgeConfig) -> dict[str, list[str]]:
+    """Names of the roster's wristbands that are not listened to, by why; ``edge devices`` tells more."""
+    devices = reports.devices(settings.state_dir, settings.roster(), time.time())
+    return {
+        standing: [row["device"] for row in devices if row["standing"] == standing]
+        for standing in ("muted", "revoked")
+    }
+
+
+def _standing(sight: Sight, waiting: int, barred: dict[str, list[str]]) -> list[dict[str, str]]:
     health = sight.health
     values = {"node": "does not run"}
     if sight.runs:
@@ -101,7 +113,13 @@ def _standing(sight: Sight, waiting: int) -> list[dict[str, str]]:
             "error": health.get("error") or "none",
         }
     values["waiting updates"] = str(waiting)
+    values |= {standing: _names(devices) for standing, devices in barred.items()}
     return [{"what": what, "value": value} for what, value in values.items()]
+
+
+def _names(devices: list[str]) -> str:
+    more = f" and {len(devices) - MAX_NAMES} more" if len(devices) > MAX_NAMES else ""
+    return ", ".join(devices[:MAX_NAMES]) + more or "none"
 
 
 def _disk_in_words(disk: dict[str, Any]) -> str:

@@ -76,8 +76,10 @@ def test_reports_of_an_empty_ledger(tmp_path: Path) -> None:
 
 
 def test_status_of_a_node_that_does_not_run(tmp_path: Path) -> None:
-    path = str(write_config(tmp_path))
-    Ledger(tmp_path).close()
+    path = str(write_config(tmp_path, devices='["band-a", "band-b"]'))
+    ledger = Ledger(tmp_path)
+    ledger.decide("band-b", "revoked", "by letter", now=1.0)
+    ledger.close()
     plain = CliRunner().invoke(app, ["status", "--config", path])
     assert plain.exit_code == 0
     assert "does not run" in plain.stdout
@@ -85,6 +87,7 @@ def test_status_of_a_node_that_does_not_run(tmp_path: Path) -> None:
     said = CliRunner().invoke(app, ["status", "--config", path, "--json"])
     report = json.loads(said.stdout)
     assert (report["runs"], report["waiting_updates"], report["rounds"]) == (False, 0, [])
+    assert (report["muted"], report["revoked"]) == ([], ["band-b"])
 
 
 def test_refusals_are_added_up_by_reason(tmp_path: Path) -> None:

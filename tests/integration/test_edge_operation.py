@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -65,15 +66,41 @@ def metrics(played: Played) -> str:
 def test_over_its_quota_a_node_takes_nothing_says_so_and_goes_on_when_there_is_room(
     played: Played,
 ) -> None:
-    start(played, disk_quota_mb=8)
+    holds_back_until_there_is_room(played, "disk_quota_mb = 8", 8 * MB, disk_quota_mb=8)
+
+
+@pytest.mark.slow
+def test_on_a_small_disk_a_node_holds_back_before_it_is_full(
+    played: Played, small_disk: Path
+) -> None:
+    assert small_disk == played.folder / "edge"
+    holds_back_until_there_is_room(played, "min_free_mb = 16", 30 * MB, min_free_mb=16)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """The node's state directory on a disk of 40 MiB."""
+    folder = tmp_path / "edge"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def holds_back_until_there_is_room(
+    played: Played, key: str, ballast_bytes: int, **config: object
+) -> None:
+    start(played, **config)
     spec = make_spec(played.put_model(0))
     played.say("open", spec=spec)
     played.wait_status(lambda s: s.phase == "collecting", "the round")
     ballast = played.folder / "edge" / "ballast"
-    ballast.write_bytes(bytes(8 * MB))
+    ballast.write_bytes(bytes(ballast_bytes))
     wait_for(lambda: health(port(played))[0] == 503, "the full disk in /healthz")
-    assert "disk_quota_mb = 8" in health(port(played))[1]["error"]
-    assert "disk_quota_mb = 8" in played.wait_status(lambda s: s.error != "", "the error").error
+    assert key in health(port(played))[1]["error"]
+    assert key in played.wait_status(lambda s: s.error != "", "the error").error
     assert 'pulsering_edge_disk_state{state="full"} 1.0' in metrics(played)
 
     update = topics.device(REGION, HOSPITAL, "band-a", "update")

@@ -33,6 +33,7 @@ ROUNDS = {
     "max_failed_rounds": 1000,
 }
 AWAY_AFTER_S = 15.0
+MUTE_S = 90.0  # nonsense is sent in wristbands' names: they are heard again within the soak
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,13 @@ class Bed:
         return self.region.state_dir("region") / "ledger.sqlite"
 
 
+class SoakRegion(LocalRegion):
+    """A `LocalRegion` whose edge nodes mute for a short time only."""
+
+    def _edge_config(self, hospital: str, devices: Sequence[str]) -> dict[str, Any]:
+        return super()._edge_config(hospital, devices) | {"mute_s": MUTE_S}
+
+
 @contextmanager
 def bed(num_wristbands: int, broker: str, seed: int, root: Path | None = None) -> Iterator[Bed]:
     """A running region; everything of it is gone afterwards, but for what lies in a given `root`.
@@ -72,7 +80,7 @@ def bed(num_wristbands: int, broker: str, seed: int, root: Path | None = None) -
         cable = Network([FLEET]) if can_cut() else None
         if cable:
             stack.callback(cable.close)
-        region = LocalRegion(_plan(home, num_wristbands, broker, seed, cable))
+        region = SoakRegion(_plan(home, num_wristbands, broker, seed, cable))
         stack.callback(region.stop)
         region.start()
         ear = stack.enter_context(Ear(region.broker_url, region.plan.region))

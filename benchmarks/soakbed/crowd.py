@@ -13,6 +13,8 @@ from paho.mqtt.client import MQTTMessage
 
 from common import topics
 from common.link import Link
+from edge import intake
+from edge.intake import Received, Station
 
 KEPT = 200
 OVERSIZE_BYTES = 1 << 20
@@ -21,7 +23,7 @@ Letter = tuple[str, bytes]
 
 
 class Crowd:
-    """Remembers the last `KEPT` updates and evaluations that it heard."""
+    """Remembers the last `KEPT` good updates and evaluations that it heard, not its own nonsense."""
 
     def __init__(self, broker_url: str, region: str) -> None:
         self._region = region
@@ -59,7 +61,17 @@ class Crowd:
         return sum(self._link.publish(topic, payload) for topic, payload in letters)
 
     def _hear(self, topic: str, payload: bytes, _message: MQTTMessage) -> None:
-        self._heard.append((topic, payload))
+        if is_good(topic, payload):
+            self._heard.append((topic, payload))
+
+
+def is_good(topic: str, payload: bytes) -> bool:
+    """Whether an update or evaluation can be read and is in the name of its topic's device."""
+    at = topics.parse_device(topic)
+    if at is None or at.leaf not in intake.SUBJECTS:
+        return False
+    station = Station(at.region, at.hospital, frozenset({at.device}))
+    return isinstance(intake.read(payload, at, intake.SUBJECTS[at.leaf], station), Received)
 
 
 def malformed(letter: Letter, region: str, rng: np.random.Generator) -> Letter:

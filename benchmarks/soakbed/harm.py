@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ import numpy as np
 
 from benchmarks.faultbed.region import send
 from benchmarks.soakbed.bed import FLEET, MORTAL, STEADY, Bed
+from common.errors import PulseRingError
 from simulators.local_region import edge_name, fetch_json
+from simulators.supervisor import one_thread, python_module
 
 ALWAYS = (
     "kill edge node",
@@ -25,10 +28,13 @@ ALWAYS = (
     "kill broker",
     "repeat messages",
     "malformed messages",
+    "revoke wristbands",
 )
 WITH_CABLE = ("cut wristbands",)
 AWAY_S = (3.0, 15.0)
 NUM_LETTERS = 400
+NUM_REVOKED = 5
+REVOKED_S = (10.0, 50.0)
 HARMLESS_STARTS = 1
 
 
@@ -79,15 +85,15 @@ class Harm:
             case "broker":
                 return self._end_broker(what)
             case "wristbands":
-                return self._cut(what)
+                return self._revoke(what) if verb == "revoke" else self._cut(what)
             case _:
                 return self._speak(what)
 
     def _one_of(self, names: Sequence[str]) -> str:
         return names[int(self._rng.integers(len(names)))]
 
-    def _away_s(self) -> float:
-        return float(self._rng.uniform(*AWAY_S))
+    def _away_s(self, bounds: tuple[float, float] = AWAY_S) -> float:
+        return float(self._rng.uniform(*bounds))
 
     def _rank_pid(self, hospital: str) -> int:
         report = fetch_json(f"{self._bed.region.health_urls[hospital]}/healthz") or {}
@@ -114,6 +120,24 @@ class Harm:
             return Done(what, "nobody", now)
         cable.cut(FLEET)
         return Done(what, "", now, now + self._away_s(), partial(cable.mend, FLEET))
+
+    def _revoke(self, what: str) -> Done:
+        """Withdraw the consent of some wristbands of a hospital, and give it again later."""
+        hospital = self._one_of((*MORTAL, STEADY))
+        roster = self._bed.region.plan.roster[hospital]
+        chosen = self._rng.choice(len(roster), size=min(NUM_REVOKED, len(roster)), replace=False)
+        devices = [roster[int(number)][0] for number in chosen]
+        self._order(hospital, "revoke", devices)
+        undo_at = time.monotonic() + self._away_s(REVOKED_S)
+        undo = partial(self._order, hospital, "readmit", devices)
+        return Done(what, hospital, time.monotonic(), undo_at, undo)
+
+    def _order(self, hospital: str, command: str, devices: Sequence[str]) -> None:
+        config = str(self._bed.region.config_path(edge_name(hospital)))
+        line = python_module("edge", command, *devices, "--config", config)
+        done = subprocess.run(line, capture_output=True, text=True, env=one_thread(), check=False)
+        if done.returncode:
+            raise PulseRingError(f"edge {command}: {done.stderr.strip()[-500:]}")
 
     def _speak(self, what: str) -> Done:
         crowd, now = self._bed.crowd, time.monotonic()

@@ -14,7 +14,7 @@ from benchmarks.faultbed.books import Entry
 from benchmarks.soakbed import gauge, page, report
 from benchmarks.soakbed.bed import STEADY, roster_of
 from benchmarks.soakbed.course import counts_of
-from benchmarks.soakbed.crowd import malformed
+from benchmarks.soakbed.crowd import is_good, malformed
 from benchmarks.soakbed.gauge import Reading
 from benchmarks.soakbed.harm import deck, kinds
 from benchmarks.soakbed.proof import num_nameless
@@ -75,6 +75,9 @@ def test_malformed_messages_are_refused_or_no_message_of_this_device() -> None:
         assert at is not None
         read = intake.read(payload, at, intake.SUBJECTS[at.leaf], station)
         refused += isinstance(read, Rejected)
+        assert not (
+            isinstance(read, Rejected) and len(payload) <= len(good) and is_good(topic, payload)
+        )
         assert isinstance(read, Rejected) or payload != good
     assert refused > 200
 
@@ -83,7 +86,7 @@ def test_memory_is_flat_within_the_bound_and_a_leaked_descriptor_is_seen() -> No
     flat = gauge.quarters(make_readings([80, 100, 101, 104.9], [16, 16, 17, 16]), 4.0)
     assert gauge.verdict(flat)["memory_is_flat"]
     assert gauge.verdict(flat)["descriptors_are_flat"]
-    grown = gauge.quarters(make_readings([80, 100, 104, 106], [16, 16, 17, 17]), 4.0)
+    grown = gauge.quarters(make_readings([80, 100, 104, 106], [16, 16, 16, 17]), 4.0)
     assert gauge.verdict(grown)["rss_growth"] == 0.06
     assert not gauge.verdict(grown)["memory_is_flat"]
     assert not gauge.verdict(grown)["descriptors_are_flat"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from common.packed import Packed, digest_line
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -29,12 +30,13 @@ def tensors_digest(tensors: Tensors) -> str:
     str
         64 lower-case hexadecimal digits.
     """
+    if isinstance(tensors, Packed):
+        return tensors.digest()
     sha = hashlib.sha256()
     for name in sorted(tensors):
         array = np.asarray(tensors[name])
         little = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
-        line = json.dumps([name, little.dtype.str.replace("|", "<"), list(array.shape)])
-        sha.update(line.encode() + b"\n")
+        sha.update(digest_line(name, little.dtype, array.shape))
         sha.update(little.tobytes())
     return sha.hexdigest()
 

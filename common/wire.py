@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from common.contract import Contract
 from common.digest import Tensors
 from common.errors import ContractError
 from common.messages import Reason
+from common.packed import Layout, Packed, Place
 
 METADATA_KEY = "pulsering"
 MAX_HEADER_BYTES = 1 << 20
@@ -72,18 +74,64 @@ def decode(
     message : Contract
         Of type `kind`.
     tensors : dict of str to array
-        float32, float64, int8, int16 or int64; read-only views of `data` where possible.
+        float32, float64, int8, int16 or int64; read-only views of `data`.
 
     Raises
     ------
     ContractError
         With ``data["reason"]``: ``oversize``, ``malformed`` or ``schema``.
     """
+    message, tensors = decode_packed(data, kind, max_bytes, max_header_bytes)
+    return message, dict(tensors)
+
+
+def decode_packed(
+    data: bytes,
+    kind: type[M],
+    max_bytes: int = MAX_TENSOR_MESSAGE_BYTES,
+    max_header_bytes: int = MAX_HEADER_BYTES,
+) -> tuple[M, Packed]:
+    """As `decode`, with tensors that are cut out of `data` only when asked for."""
     _check_size(data, max_bytes)
     length = _header_length(data, max_header_bytes)
+    opened = _open_known(data, length) or _open(data, length)
+    return _header(opened.metadata, kind), opened.tensors
+
+
+@dataclass(frozen=True)
+class _Opened:
+    metadata: str
+    tensors: Packed
+
+
+_HEAD = '{"__metadata__":{"' + METADATA_KEY + '":'
+_read_json = json.JSONDecoder().raw_decode
+_MAX_KNOWN, _MAX_TABLE = 64, 16 << 10
+_known: dict[str, Layout] = {}  # by the header's text behind the metadata's string
+
+
+def _open_known(data: bytes, length: int) -> _Opened | None:
+    """Read a file whose table of tensors was seen in a file that `_open` has accepted.
+
+    The header is that file's but for one JSON string without escaped code points, so it is as
+    well-formed.
+    """
     try:
-        tensors = safetensors.numpy.load(data)
-        header = json.loads(data[8 : 8 + length])  # whose depth the line above has bounded
+        text = str(data[8 : 8 + length], "ascii")
+        metadata, table = _split(text)
+    except ValueError:
+        return None
+    layout = _known.get(table)
+    if layout is None or len(data) != 8 + length + layout.num_bytes:
+        return None
+    return _Opened(metadata, Packed(layout, data, 8 + length))
+
+
+def _open(data: bytes, length: int) -> _Opened:
+    try:
+        checked = safetensors.numpy.load(data)
+        text = data[8 : 8 + length].decode()
+        header = json.loads(text)  # whose depth `load` has bounded
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as fault:
         raise _malformed(f"not a safetensors file: {str(fault)[:200]}") from fault
     metadata = header.pop("__metadata__", None)
@@ -92,7 +140,45 @@ def decode(
     for name, entry in header.items():
         if entry["dtype"] not in _DTYPES:
             raise _malformed(f"tensor {name[:80]} has dtype {entry['dtype']}")
-    return _header(metadata[METADATA_KEY].encode(), kind), tensors
+    layout = _layout(header, checked, len(data) - 8 - length)
+    _remember(text, layout)
+    return _Opened(metadata[METADATA_KEY], Packed(layout, data, 8 + length))
+
+
+def _layout(header: Mapping[str, Any], checked: Tensors, num_bytes: int) -> Layout:
+    places = {
+        name: Place(tensor.dtype, tensor.shape, header[name]["data_offsets"][0])
+        for name, tensor in sorted(checked.items())
+    }
+    end = 0
+    for place in sorted(places.values(), key=lambda place: (place.start, place.end)):
+        if place.start != end:
+            raise _malformed("its tensors do not lie one after another")
+        end = place.end
+    if end != num_bytes or len(header) != len(places):
+        raise _malformed("its header does not name its tensors, each once")
+    return Layout(places)
+
+
+def _remember(text: str, layout: Layout) -> None:
+    try:
+        _, table = _split(text)
+    except ValueError:
+        return
+    if len(table) <= _MAX_TABLE:
+        if len(_known) >= _MAX_KNOWN:
+            _known.clear()
+        _known[table] = layout
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Metadata and what follows it, padding aside."""
+    if not text.startswith(_HEAD + '"'):
+        raise ValueError
+    metadata, end = _read_json(text, len(_HEAD))
+    if "\\u" in text[:end]:  # where Python and Rust could differ: half a surrogate pair
+        raise ValueError
+    return metadata, text[end:].rstrip(" ")
 
 
 def with_prefix(prefix: str, tensors: Tensors) -> dict[str, npt.NDArray[Any]]:
@@ -118,7 +204,7 @@ def _header_length(data: bytes, most: int) -> int:
     return length
 
 
-def _header(data: bytes, kind: type[M]) -> M:
+def _header(data: bytes | str, kind: type[M]) -> M:
     try:
         return kind.model_validate_json(data)
     except ValidationError as fault:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from common import fixedpoint, parts, topics, wire
+from common import topics, wire
 from common.digest import bytes_digest, tensors_digest
 from common.errors import ContractError
 from common.messages import EvaluationHeader, FixedPoint, Reason, RoundSpec, UpdateHeader
+from common.packed import Packed
 from common.round_sums import Shapes, evaluation_shapes
 from edge.contributions import Forms
+from edge.mould import Mould, fits, has_nonfinite
 
 Subject = Literal["update", "evaluation"]
 HEADERS: Mapping[Subject, type[UpdateHeader] | type[EvaluationHeader]] = {
@@ -47,7 +49,8 @@ class OpenRound:
     """What a message is held against: `shapes` are those of the base model.
 
     `forms` tells how updates for the spec's late bases are made, where this hospital had rounds of
-    them; `past_bases` are all other bases that it ever had a round of.
+    them; `past_bases` are all other bases that it ever had a round of.  `moulds` keeps what was
+    worked out for a base, from one message to the next.
     """
 
     spec: RoundSpec
@@ -56,6 +59,7 @@ class OpenRound:
     frozen: bool = False
     forms: Forms = field(default_factory=dict)
     past_bases: Container[str] = frozenset()
+    moulds: dict[str, Mould] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Received:
 
     subject: Subject
     header: UpdateHeader | EvaluationHeader
-    tensors: Mapping[str, npt.NDArray[Any]]
+    tensors: Packed
     data: bytes
     content_digest: str
 
@@ -101,11 +105,21 @@ def max_message_bytes(spec: RoundSpec, shapes: Shapes) -> int:
 
 
 def read(
-    data: bytes, topic: topics.DeviceTopic, subject: Subject, station: Station
+    data: bytes,
+    topic: topics.DeviceTopic,
+    subject: Subject,
+    station: Station,
+    content_digest: str | None = None,
 ) -> Received | Rejected:
-    """Parse bytes whose size was checked: form, schema, identity, roster."""
+    """Parse bytes whose size was checked: form, schema, identity, roster.
+
+    Parameters
+    ----------
+    content_digest : str, optional
+        SHA-256 of `data`, where it is known.
+    """
     try:
-        header, tensors = wire.decode(data, HEADERS[subject], len(data), HEADER_ALLOWANCE)
+        header, tensors = wire.decode_packed(data, HEADERS[subject], len(data), HEADER_ALLOWANCE)
     except ContractError as fault:
         return Rejected(Reason(str(fault.data.get("reason", Reason.MALFORMED))))
     claimed = (header.region, header.hospital, header.device)
@@ -115,7 +129,7 @@ def read(
         return Rejected(Reason.WRONG_IDENTITY, header.round_id)
     if header.device not in station.roster:
         return Rejected(Reason.UNKNOWN_DEVICE, header.round_id)
-    return Received(subject, header, tensors, data, bytes_digest(data))
+    return Received(subject, header, tensors, data, content_digest or bytes_digest(data))
 
 
 def check(received: Received, current: OpenRound) -> Reason | None:
@@ -134,27 +148,26 @@ def check(received: Received, current: OpenRound) -> Reason | None:
     return _check_evaluation(header, received.tensors, spec)
 
 
-def _check_update(
-    header: UpdateHeader, tensors: Mapping[str, npt.NDArray[Any]], current: OpenRound
-) -> Reason | None:
-    fixed = _form(header.base_digest, current)
-    if isinstance(fixed, Reason):
-        return fixed
-    if any(_has_nonfinite(tensor) for tensor in tensors.values()):
-        return Reason.NOT_FINITE
-    dtype = fixedpoint.DTYPES[fixed.bits]
-    if not _fits(tensors, parts.wire_shapes(fixed, current.shapes), np.dtype(dtype)):
-        return Reason.WRONG_SHAPE
-    if header.num_saturated > sum(tensor.size for tensor in tensors.values()):
+def _check_update(header: UpdateHeader, tensors: Packed, current: OpenRound) -> Reason | None:
+    mould = _mould(header.base_digest, current)
+    if isinstance(mould, Reason):
+        return mould
+    misfit = mould.misfit(tensors)
+    if misfit:
+        return misfit
+    if header.num_saturated > mould.size:
         return Reason.IMPOSSIBLE_COUNTS
-    named = parts.from_wire(fixed, current.shapes, tensors)
-    if any(
-        tensor.size and tensor.min() < -fixedpoint.largest(fixed.bits) for tensor in named.values()
-    ):
-        return Reason.OUT_OF_RANGE  # integers are symmetric; sums are packed as if they were
-    norm = fixedpoint.l2_norm(fixedpoint.dequantize(named, fixed.exponents))
-    limit = fixedpoint.norm_limit(named, fixed.exponents, fixed.clip_norm)
-    return None if norm <= limit else Reason.NORM
+    return mould.excess(tensors)
+
+
+def _mould(base_digest: str, current: OpenRound) -> Mould | Reason:
+    """What an update for that base looks like, or why none is taken."""
+    form = _form(base_digest, current)
+    if isinstance(form, Reason):
+        return form
+    if base_digest not in current.moulds:
+        current.moulds[base_digest] = Mould(form, current.shapes)
+    return current.moulds[base_digest]
 
 
 def _form(base_digest: str, current: OpenRound) -> FixedPoint | Reason:
@@ -166,14 +179,12 @@ def _form(base_digest: str, current: OpenRound) -> FixedPoint | Reason:
     return Reason.STALE if base_digest in current.past_bases else Reason.WRONG_BASE
 
 
-def _check_evaluation(
-    header: EvaluationHeader, tensors: Mapping[str, npt.NDArray[Any]], spec: RoundSpec
-) -> Reason | None:
+def _check_evaluation(header: EvaluationHeader, tensors: Packed, spec: RoundSpec) -> Reason | None:
     if not spec.evaluate or header.models != spec.evaluate:
         return Reason.WRONG_BASE
-    if any(_has_nonfinite(tensor) for tensor in tensors.values()):
+    if any(has_nonfinite(tensor) for tensor in tensors.values()):
         return Reason.NOT_FINITE
-    if not _fits(tensors, evaluation_shapes(spec), np.dtype(np.int64)):
+    if not fits(tensors, evaluation_shapes(spec), np.dtype(np.int64)):
         return Reason.WRONG_SHAPE
     bound = header.num_examples * COUNTS_PER_EXAMPLE
     plausible = header.num_examples <= MAX_EXAMPLES and all(
@@ -188,13 +199,3 @@ def _total_within(counts: npt.NDArray[np.int64], bound: int) -> bool:
     # Each count is bounded before they are added, so that the sum cannot wrap around.
     small = bool(counts.min() >= 0 and counts.max() <= bound)
     return small and int(counts.sum()) <= bound
-
-
-def _fits(tensors: Mapping[str, npt.NDArray[Any]], shapes: Shapes, dtype: np.dtype[Any]) -> bool:
-    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()} == {
-        name: (tuple(shape), dtype) for name, shape in shapes.items()
-    }
-
-
-def _has_nonfinite(tensor: npt.NDArray[Any]) -> bool:
-    return bool(np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all())

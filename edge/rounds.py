@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Container
 from dataclasses import dataclass, field
+from functools import cached_property
 from random import Random
 
 from common.messages import HospitalStatus, RoundSpec
 from common.round_sums import Shapes
 from edge.contributions import Forms
 from edge.intake import OpenRound, Subject, max_message_bytes
+from edge.mould import Mould
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Round:
     excused: frozenset[str] = frozenset()
     forms: Forms = field(default_factory=dict)
     past_bases: Container[str] = frozenset()
+    moulds: dict[str, Mould] = field(default_factory=dict)
     num_rejected: int = 0
     frozen: Frozen | None = None
     ended: bool = False
@@ -50,7 +53,7 @@ class Round:
     @property
     def complete(self) -> bool:
         """Whether all that are expected have delivered all that was asked for."""
-        expected = self.invited - self.excused
+        expected = self.invited - self.excused if self.excused else self.invited
         updates_in = self.spec.purpose != "train" or expected <= self.updated
         return updates_in and (not self.spec.evaluate or expected <= self.evaluated)
 
@@ -69,9 +72,17 @@ class Round:
     def intake(self) -> OpenRound:
         """What messages are held against."""
         closed = self.frozen is not None or self.ended
-        return OpenRound(self.spec, self.invited, self.shapes, closed, self.forms, self.past_bases)
+        return OpenRound(
+            self.spec,
+            self.invited,
+            self.shapes,
+            closed,
+            self.forms,
+            self.past_bases,
+            self.moulds,
+        )
 
-    @property
+    @cached_property
     def max_message_bytes(self) -> int:
         """Size limit of a message in this round."""
         return max_message_bytes(self.spec, self.shapes)
@@ -83,7 +94,7 @@ class Round:
             "round_id": self.spec.round_id,
             "phase": "idle" if self.ended else "ready" if frozen else "collecting",
             "num_invited": len(self.invited),
-            "num_stored": len(self.updated | self.late),
+            "num_stored": len(self.updated) + len(self.late - self.updated),
             "num_evaluated": len(self.evaluated),
             "num_rejected": self.num_rejected,
         }

@@ -1,6 +1,7 @@
 """Clipping, scales and integers."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from common.errors import ContractError
 from common.fixedpoint import (
     MAX_EXPONENT,
     Bits,
+    IntegerNorm,
     clip,
     dequantize,
     first_exponents,
@@ -105,3 +107,21 @@ def test_finer_steps_say_the_same_numbers_and_count_what_leaves_the_range() -> N
 def test_coarser_steps_are_refused() -> None:
     with pytest.raises(ContractError, match="have grown"):
         rescale({"w": np.array([3], np.int16)}, {"w": -12}, {"w": -10}, 16)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(-60, 30)), max_size=6),
+    st.integers(0, 2**32 - 1),
+)
+def test_norm_of_integers_is_exact_but_for_its_last_digits(
+    runs: list[tuple[int, int]], seed: int
+) -> None:
+    size = sum(num for num, _ in runs)
+    integers = np.random.default_rng(seed).integers(-32768, 32768, size).astype(np.int16)
+    exponents = [exponent for num, exponent in runs for _ in range(num)]
+    terms = [
+        Fraction(k) ** 2 * Fraction(4) ** e
+        for k, e in zip(integers.tolist(), exponents, strict=True)
+    ]
+    exact = math.sqrt(sum(terms, Fraction(0)))
+    assert IntegerNorm(runs)(integers) == pytest.approx(exact, rel=1e-14)

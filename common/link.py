@@ -15,17 +15,17 @@ from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 import structlog
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from common.client import BusyClient
 from common.errors import ConfigError
-from common.packets import without_properties
 
 SESSION_EXPIRY_S = 7 * 24 * 3600
-RECEIVE_MAXIMUM = 32
+RECEIVE_MAXIMUM = 128
 MAX_PACKET_BYTES = 16 << 20  # twice the largest message, so that one too large gets a receipt
 KEEPALIVE_S = 20
 MAX_QUEUED = 10_000
@@ -84,16 +84,6 @@ def send_at_once(sock: object) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-class Client(mqtt.Client):
-    """Paho's client, deaf to the properties of what is published (`without_properties` says why)."""
-
-    def _handle_publish(self) -> MQTTErrorCode:
-        packet = self._in_packet
-        qos = packet["command"] >> 1 & 3
-        packet["packet"] = bytearray(without_properties(packet["packet"], qos))
-        return super()._handle_publish()
-
-
 class Link:
     """One persistent MQTT 5 session, driven by one thread of paho's.
 
@@ -128,9 +118,10 @@ class Link:
         self._address = BrokerAddress.parse(url)
         self._subscriptions = list(subscriptions)
         self._told_unreachable = False
+        self._num_connects = 0
         self._said_everything = on_connect
         self._received = on_message
-        self._client = Client(
+        self._client = BusyClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=mqtt.MQTTv5,
@@ -183,9 +174,22 @@ class Link:
             self._client.publish(topic, payload, qos=1, retain=retain).rc == mqtt.MQTT_ERR_SUCCESS
         )
 
-    def acknowledge(self, mid: int, qos: int) -> None:
-        """Tell the broker that it may forget the message of that id (with `manual_ack`)."""
-        self._client.ack(mid, qos)
+    @property
+    def num_connects(self) -> int:
+        """How often the broker has accepted the session."""
+        return self._num_connects
+
+    def acknowledge(self, mid: int, qos: int, num_connects: int | None = None) -> None:
+        """Tell the broker that it may forget the message of that id (with `manual_ack`).
+
+        Parameters
+        ----------
+        num_connects : int, optional
+            As it was when the message came.  One of an earlier connection comes again by itself,
+            and its id may be another message's by now.
+        """
+        if num_connects in (None, self._num_connects):
+            self._client.ack(mid, qos)
 
     def _on_connect(
         self,
@@ -198,6 +202,7 @@ class Link:
         if reason.is_failure:
             log.error("broker_refused", host=self._address.host, reason=str(reason))
             return
+        self._num_connects += 1
         if self._subscriptions:
             client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in self._subscriptions])
         self._told_unreachable = False

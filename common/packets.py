@@ -23,13 +23,15 @@ def without_properties(body: bytes | bytearray, qos: int) -> bytes | bytearray:
     Returns
     -------
     bytes
-        `body` itself when it ends before its properties do.
+        `body` itself when it has none, or ends before they do.
     """
     start = 2 + int.from_bytes(body[:2], "big") + (2 if qos else 0)
     length = 0
     for place, byte in enumerate(body[start : start + MAX_LENGTH_BYTES]):
         length |= (byte & 0x7F) << 7 * place
         if byte < 0x80:
+            if length == 0:
+                return body
             end = start + place + 1 + length
             return body[:start] + b"\0" + body[end:] if end <= len(body) else body
     return body

@@ -18,7 +18,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from common.link import BrokerAddress, Client, send_at_once
+from common.client import Client
+from common.link import BrokerAddress, send_at_once
 from simulators.actions import Action, Note, Publish, Subscribe, Unsubscribe, Work
 from simulators.jobs import Job
 from simulators.traffic import Traffic

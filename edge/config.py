@@ -37,7 +37,8 @@ class EdgeConfig(ProcessConfig):
     that the coordinator may be started later.  Without `interface` the ring uses the plan's.  With
     ``ring_timeline = true`` Horovod writes its own trace of each ring into ``state_dir/timelines``,
     or into the directory that it names (`edge.traces`).  A node whose loop stands still for
-    `watchdog_s` ends itself, for its supervisor to start it again.  A wristband that sends
+    `watchdog_s` ends itself, for its supervisor to start it again.  Messages that are not committed
+    yet take up to `inbox_mb`; beyond that nothing more is read from the broker.  A wristband that sends
     `mute_after` messages in a row that no sound one sends is not listened to for `mute_s`; 0 mutes
     nobody.  Intake waits while `state_dir` takes `disk_quota_mb` or more (0: no quota) or its disk
     has less than `min_free_mb` free (`edge.disk`).  In the ledger the last
@@ -60,6 +61,7 @@ class EdgeConfig(ProcessConfig):
     interface: str | None = None
     heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 5.0
     watchdog_s: Annotated[float, Field(ge=5, le=3600)] = 120.0
+    inbox_mb: Annotated[int, Field(ge=1, le=4096)] = 64
     mute_after: Annotated[int, Field(ge=0, le=1000)] = 5
     mute_s: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] = 3600.0
     disk_quota_mb: Annotated[int, Field(ge=0, le=1 << 30)] = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -25,6 +26,12 @@ class Incoming:
     payload: bytes | None
     content_digest: str
     acknowledge: Callable[[], None]
+    arrived_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the payload."""
+        return len(self.payload) if self.payload else 0
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Answer:
     fresh: bool
     receipt: Receipt | None
     base_digest: str | None = None
+    arrived_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,13 @@ class Desk:
             self._standing.praise(topic.device)
         receipt = _receipt(topic.device, subject, one.content_digest, verdict)
         return Answer(
-            topic.device, subject, verdict.reason, verdict.fresh, receipt, verdict.base_digest
+            topic.device,
+            subject,
+            verdict.reason,
+            verdict.fresh,
+            receipt,
+            verdict.base_digest,
+            one.arrived_at,
         )
 
     def _judge(
@@ -105,7 +119,7 @@ class Desk:
         limit = current.max_message_bytes if current else MAX_TENSOR_MESSAGE_BYTES
         if one.payload is None or len(one.payload) > limit:
             return _Verdict(Reason.OVERSIZE)
-        received = intake.read(one.payload, topic, subject, self._station)
+        received = intake.read(one.payload, topic, subject, self._station, one.content_digest)
         if isinstance(received, Rejected):
             return _Verdict(received.reason, received.round_id)
         round_id = received.header.round_id

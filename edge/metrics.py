@@ -34,6 +34,25 @@ class Meters:
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
             registry=self.registry,
         )
+        self.receipt_seconds = Histogram(
+            "pulsering_edge_receipt_seconds",
+            "Seconds from a message's arrival to its receipt on the way.",
+            buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+            registry=self.registry,
+        )
+        self.inbox_messages = Gauge(
+            "pulsering_edge_inbox_messages",
+            "Messages read from the broker that are not committed yet.",
+            registry=self.registry,
+        )
+        self.inbox_bytes = Gauge(
+            "pulsering_edge_inbox_bytes", "Their payloads' bytes.", registry=self.registry
+        )
+        self.inbox_withheld_seconds = Counter(
+            "pulsering_edge_inbox_withheld_seconds",
+            "Seconds in which the inbox was full: nothing was read, the broker kept what it had.",
+            registry=self.registry,
+        )
         self.rank_starts = Gauge(
             "pulsering_edge_rank_starts", "Starts of the rank process.", registry=self.registry
         )

@@ -331,6 +331,7 @@ class Node:
                 self._config.region, self._config.hospital, answer.receipt.device, "receipt"
             )
             self._hospital_broker.publish(topic, wire.encode_json(answer.receipt))
+            self._meters.receipt_seconds.observe(time.monotonic() - answer.arrived_at)
 
     def _trouble(self, error: str) -> None:
         if error and error != self._error:

@@ -60,10 +60,10 @@ class Service:
         roster = config.roster()
         self._lock = hold(config.state_dir, "edge node")
         self._state_dir = config.state_dir
-        self._inbox = Inbox()
+        self._meters = Meters()
+        self._inbox = self._make_inbox(config.inbox_mb * MB)
         self._stop = Event()
         self._stepped_at = time.monotonic()
-        self._meters = Meters()
         self._ledger = Ledger(config.state_dir)
         limits = Limits(config.disk_quota_mb * MB, config.min_free_mb * MB)
         self._overview = Overview(config.state_dir, limits, self._meters.registry)
@@ -207,7 +207,7 @@ class Service:
         def on_message(topic: str, data: bytes, message: mqtt.MQTTMessage) -> None:
             kept = data if len(data) <= MAX_TENSOR_MESSAGE_BYTES else None
             # Not the message itself, which would keep the bytes of one too large.
-            acknowledge = partial(link.acknowledge, message.mid, message.qos)
+            acknowledge = partial(link.acknowledge, message.mid, message.qos, link.num_connects)
             self._inbox.put_message(Incoming(topic, kept, bytes_digest(data), acknowledge))
 
         link = Link(
@@ -222,6 +222,13 @@ class Service:
             manual_ack=True,
         )
         return link
+
+    def _make_inbox(self, max_bytes: int) -> Inbox:
+        meters = self._meters
+        inbox = Inbox(max_bytes, meters.inbox_withheld_seconds.inc)
+        meters.inbox_messages.set_function(lambda: inbox.num_messages)
+        meters.inbox_bytes.set_function(lambda: inbox.num_bytes)
+        return inbox
 
     def _make_node(self, config: EdgeConfig, roster: frozenset[str]) -> Node:
         mailbox = Mailbox(

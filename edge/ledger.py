@@ -50,11 +50,10 @@ _FATE_OF_REVOKED = """
             OR (device, base_digest) IN (SELECT device, base_digest FROM late_members
                                          WHERE round_id = summed.round_id)))
 """
-_DROP_EVALUATIONS_OF = """
-    DELETE FROM payloads WHERE message_id IN (
-        SELECT id FROM messages WHERE subject = 'evaluation'
-          AND device IN (SELECT value FROM json_each(?))
-          AND round_id NOT IN (SELECT round_id FROM aggregates))
+_UNSUMMED_EVALUATIONS = """
+    SELECT id FROM messages WHERE subject = 'evaluation'
+      AND device IN (SELECT value FROM json_each(?))
+      AND round_id NOT IN (SELECT round_id FROM aggregates UNION SELECT round_id FROM outcomes)
 """
 _FATE_OF_BASE = """
     INSERT INTO fates SELECT device, base_digest, ?, ?, ? FROM waiting WHERE base_digest = ?
@@ -349,7 +348,7 @@ class Ledger:
         self._db.execute(_DROP_DECIDED)
 
     def withdraw(self, devices: Iterable[str], now: float) -> int:
-        """Give the devices' waiting updates their fate, withdrawn, and drop their evaluations.
+        """Give the devices' waiting updates their fate, withdrawn, and forget their evaluations.
 
         What is in the open round's aggregate already is not touched: a ring may be adding it up.
 
@@ -362,7 +361,9 @@ class Ledger:
         withdrawn = (Fate.WITHDRAWN.value, self.last_round_id(), now, listed)
         num = self._db.execute(_FATE_OF_REVOKED, withdrawn).rowcount
         self._db.execute(_DROP_DECIDED)
-        self._db.execute(_DROP_EVALUATIONS_OF, (listed,))
+        unsummed = self._db.execute(_UNSUMMED_EVALUATIONS, (listed,)).fetchall()
+        self._db.executemany("DELETE FROM payloads WHERE message_id = ?", unsummed)
+        self._db.executemany("DELETE FROM messages WHERE id = ?", unsummed)
         return num
 
     def decide(self, device: str, consent: Consent, note: str, now: float) -> None:

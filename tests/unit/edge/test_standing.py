@@ -15,10 +15,12 @@ from edge import reports
 from edge.ledger import Consent, Ledger
 from edge.standing import MuteRule, Standing
 from tests.unit.edge.builders import (
+    BASE,
     HOSPITAL,
     REGION,
     ROSTER,
     SHAPES,
+    make_evaluation,
     make_incoming,
     make_model,
     make_outcome,
@@ -93,6 +95,22 @@ def test_the_invite_of_a_revoked_wristband_is_taken_back(hospital: Hospital) -> 
     decide(hospital, "band-a", "revoked")
     hospital.step()
     assert hospital.hospital_broker.retained[invite] == b""
+
+
+def test_a_revoked_wristband_s_evaluation_is_forgotten_and_may_come_again(tmp_path: Path) -> None:
+    hospital = Hospital(tmp_path)
+    spec = make_spec(evaluate=(BASE,))
+    hospital.hear(make_state(spec=spec))
+    evaluation = make_incoming(make_evaluation("band-a"), "band-a", "evaluation")
+    hospital.node.on_messages([evaluation], 1.0)
+    assert hospital.step().num_evaluated == 1
+    decide(hospital, "band-a", "revoked")
+    assert hospital.step().num_evaluated == 0
+    decide(hospital, "band-a", "given")
+    hospital.step()
+    hospital.node.on_messages([evaluation], 1.0)
+    assert hospital.step().num_evaluated == 1
+    hospital.ledger.close()
 
 
 def test_what_a_ring_may_be_adding_up_is_counted_if_it_commits(hospital: Hospital) -> None:

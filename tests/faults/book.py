@@ -76,10 +76,13 @@ class Book:
         By the SHA-256 of the bytes that were handed to the network, before they were.
     made : dict of Key to list of Made
         All that was made under a key.
+    rubbish : dict of str to str
+        Digest of bytes that are no message, and the device that sent them.
     """
 
     sent: dict[str, Made] = field(default_factory=dict)
     made: dict[Key, list[Made]] = field(default_factory=dict)
+    rubbish: dict[str, str] = field(default_factory=dict)
     receipts: list[Heard] = field(default_factory=list)
     num_messages: int = 0
 
@@ -106,10 +109,11 @@ class Book:
         return found
 
     def strange(self, num_known: int = 0) -> list[Heard]:
-        """Receipts for what nobody sent, or that went to another device."""
+        """Receipts for what nobody sent, or that went to another device, or praise rubbish."""
         found = []
         for receipt in self.receipts[num_known:]:
             made = self.sent.get(receipt.content_digest)
-            if made is None or made.device != receipt.device:
+            sender = made.device if made else self.rubbish.get(receipt.content_digest)
+            if sender != receipt.device or (made is None and receipt.status == "stored"):
                 found.append(receipt)
         return found

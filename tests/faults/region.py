@@ -40,6 +40,7 @@ ROUNDS = {
 WHOLE_S = 90.0
 ANSWER_S = 10.0
 MUTE_S = 2.0
+KEEP_ROUNDS = 60
 DISK_BYTES = 16 << 20
 
 
@@ -189,6 +190,7 @@ class FaultRegion(BedRegion):
             "hospital_broker": self.links[f"{name}-down"].url,
             "min_free_mb": 0,
             "mute_s": MUTE_S,
+            "keep_rounds": KEEP_ROUNDS,
         }
 
 

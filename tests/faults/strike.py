@@ -7,13 +7,16 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.faultbed.region import send
+from edge.ledger import Consent
 from simulators.local_region import edge_name
+from tests.faults.inflict import decide
 from tests.faults.region import FaultRegion
 from tests.faults.table import Point
 from tests.faults.wristbands import Wristbands
 
 COME_BY_S = 40.0
 POKE_S = 8.0
+NUM_NONSENSE = 6
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Striker:
             region.wait(come_by, COME_BY_S, f"a process at {name}")
         finally:
             region.points.release(name)
+            if point.needs == "revocation":
+                self._decide(hospital, "given")
         return Struck(name, time.time())
 
     def arm(self, point: Point, hospital: str) -> str:
@@ -77,6 +82,11 @@ class Striker:
         match point.needs:
             case "bad message":
                 self._bands.send_rubbish(hospital)
+            case "nonsense":
+                for _ in range(NUM_NONSENSE):
+                    self._bands.send_rubbish(hospital)
+            case "revocation":
+                self._decide(hospital, "revoked")
             case "restart":
                 region.supervisor.kill(process)
             case "order to end":
@@ -87,6 +97,10 @@ class Striker:
                 self._absence(hospital)
             case "failed round":
                 self._failed_round(hospital)
+
+    def _decide(self, hospital: str, consent: Consent) -> None:
+        device, _ = self._region.plan.roster[hospital][0]
+        decide(self._region.state_dir(edge_name(hospital)), device, consent)
 
     def _other(self, hospital: str) -> str:
         return next(name for name in region_order(self._region, hospital) if name != hospital)

@@ -13,7 +13,15 @@ from typing import Literal
 Process = Literal["edge", "rank", "coordinator"]
 Side = Literal["before", "after", "begun", "commit", "committed"]
 Need = Literal[
-    "nothing", "bad message", "restart", "new ring", "absence", "failed round", "order to end"
+    "nothing",
+    "bad message",
+    "nonsense",
+    "revocation",
+    "restart",
+    "new ring",
+    "absence",
+    "failed round",
+    "order to end",
 ]
 
 AGAIN = "nobody was told: the broker or the wristband sends it again"
@@ -23,6 +31,7 @@ KEPT = "it is in the ledger: not done again, told after the start"
 ONE_FATE = "every update of the round has one fate after the start, none has two"
 NEW_RING = "the ring dies and is formed again with the hospital; the round's sums are the same"
 SAME_FILE = "the same bytes are put again, which is no fault"
+ARCHIVED_ONCE = "a round of long ago is in the ledger, archived or not; never half, never twice"
 SAME_ROUND = "the open round goes on, with the same spec"
 
 
@@ -66,6 +75,8 @@ _ADOPT = "edge.node:Node._adopt"
 _FREEZE = "edge.node:Node._freeze"
 _SETTLE = "edge.fates:settle"
 _CATCH_UP = "edge.fates:catch_up"
+_WITHDRAW = "edge.node:Node._withdraw"
+_ARCHIVE = "edge.ledger:Ledger.archive_oldest"
 _HANDS = "regional.hands:Hands.carry_out"
 
 INTAKE = (
@@ -185,6 +196,25 @@ OUTCOME = (
     Point("edge", "missed.stale-commit", _CATCH_UP, "commit", ONE_FATE, needs="failed round"),
     Point("edge", "missed.stale-committed", _CATCH_UP, "committed", ONE_FATE, needs="failed round"),
 )
+PEOPLE = (
+    Point("edge", "mute.inserted", "edge.ledger:Ledger.mute", "after", AGAIN, needs="nonsense"),
+    Point(
+        "edge",
+        "revoked.read",
+        "edge.ledger:Ledger.revoked",
+        "after",
+        ONE_FATE,
+        needs="revocation",
+    ),
+    Point("edge", "withdraw.begun", _WITHDRAW, "begun", ONE_FATE, needs="revocation"),
+    Point("edge", "withdraw.commit", _WITHDRAW, "commit", ONE_FATE, needs="revocation"),
+    Point("edge", "withdraw.committed", _WITHDRAW, "committed", ONE_FATE, needs="revocation"),
+)
+ARCHIVE = (
+    Point("edge", "archive.begun", _ARCHIVE, "begun", ARCHIVED_ONCE),
+    Point("edge", "archive.commit", _ARCHIVE, "commit", ARCHIVED_ONCE),
+    Point("edge", "archive.committed", _ARCHIVE, "committed", ARCHIVED_ONCE),
+)
 RANK = (
     Point("rank", "rank.asked", "edge.rank_work:_compute", "before", NEW_RING),
     Point("rank", "rank.init", "edge.world:World.__init__", "before", NEW_RING, needs="new ring"),
@@ -267,6 +297,8 @@ POINTS: tuple[Point, ...] = (
     *FREEZE,
     *RING,
     *OUTCOME,
+    *PEOPLE,
+    *ARCHIVE,
     *RANK,
     *COORDINATOR,
 )

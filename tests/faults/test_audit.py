@@ -11,8 +11,10 @@ import pytest
 
 from benchmarks.faultbed.books import Entry
 from common.messages import FixedPoint
-from tests.faults.audit import Edge, expected_sums, odd_fates, odd_receipts, odd_rows, same
 from tests.faults.book import Book, Heard, Key, Made
+from tests.faults.edges import Edge
+from tests.faults.oddities import odd_fates, odd_receipts, odd_rows
+from tests.faults.sums import expected_sums, same
 
 BASE, OTHER = "a" * 64, "b" * 64
 KEY: Key = ("wb-01", "update", BASE)

@@ -236,8 +236,6 @@ class Wristbands:
     def _receipted(self, band: _Band, receipt: Receipt) -> None:
         reason = receipt.reason.value if receipt.reason else ""
         heard = Heard(receipt.content_digest, receipt.device, receipt.status, reason)
-        if self.book.sent.get(heard.content_digest) is None and receipt.reason == Reason.MALFORMED:
-            return  # for rubbish
         self.book.receipts.append(heard)
         made = self.book.sent.get(receipt.content_digest)
         too_late = receipt.status == "rejected" and receipt.reason in TOO_LATE
@@ -256,7 +254,9 @@ class Wristbands:
 
     def _rubbish(self, hospital: str) -> None:
         band = next(b for b in self._bands.values() if b.hospital == hospital)
-        self._send(band, "update", self._rng.bytes(100))
+        payload = self._rng.bytes(100)
+        self.book.rubbish[bytes_digest(payload)] = band.device
+        self._send(band, "update", payload)
         band.past.pop()
 
     def _storm(self, hospital: str, num: int) -> None:

@@ -17,7 +17,7 @@ from common.mailbox import MAX_FILE_BYTES, message_path
 from common.messages import AggregateHeader, FixedPoint, RingSumHeader
 from tests.faults.book import Book, Key, Made
 from tests.faults.edges import Edge
-from tests.faults.wristbands import SHAPES
+from tests.faults.letters import SHAPES
 
 Sums = dict[str, npt.NDArray[np.int64]]
 

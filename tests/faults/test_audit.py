@@ -11,8 +11,11 @@ import pytest
 
 from benchmarks.faultbed.books import Entry
 from common.messages import FixedPoint
+from common.tasks.dummy import DummyTask
+from common.wire import shapes_of
 from tests.faults.book import Book, Heard, Key, Made
 from tests.faults.edges import Edge
+from tests.faults.letters import SHAPES
 from tests.faults.oddities import odd_fates, odd_receipts, odd_rows
 from tests.faults.sums import expected_sums, same
 
@@ -24,6 +27,7 @@ MADE = Made(
     10,
     {"weight": np.full((2, 4), -2, np.int16), "bias": np.array([1, -2], np.int16)},
 )
+EVALUATED = Made("north", ("wb-01", "evaluation", "1"), 1, {"counts": np.array([1], np.int64)})
 
 
 def make_book(*receipts: Heard) -> Book:
@@ -151,6 +155,20 @@ def test_late_update_is_expected_in_the_round_s_steps_and_weighs_less() -> None:
     spec |= {"weighting": "uniform", "max_weight": 4, "max_staleness": 1, "late_bases": [BASE]}
     found = expected_sums(make_edge(), 1, book, spec)
     assert found["update/bias"].tolist() == [181 * 4, 181 * -8]
+
+
+def test_revoked_device_s_evaluation_may_be_in_the_sum_or_not() -> None:
+    rows = {(d, "evaluation", "1"): (EVALUATED.delivered, 1, 1) for d in ("wb-01",)}
+    book = Book()
+    book.note("d9", EVALUATED)
+    spec = {"fixed_point": FixedPoint(clip_norm=1.0, exponents={}).model_dump()}
+    edge = make_edge(rows=rows, members={})
+    assert "evaluation/counts" in expected_sums(edge, 1, book, spec)
+    assert expected_sums(edge, 1, book, spec, unheard={"wb-01"}) == {}
+
+
+def test_shapes_are_the_dummy_task_s() -> None:
+    assert shapes_of(DummyTask().initial(0)) == SHAPES
 
 
 def test_sums_are_the_same_where_nothing_is_zeros() -> None:

@@ -25,22 +25,18 @@ from common.digest import bytes_digest
 from common.errors import ContractError
 from common.link import BrokerAddress
 from common.messages import (
-    EvaluationHeader,
     Invite,
     Reason,
     Receipt,
     RoundSpec,
-    UpdateHeader,
 )
-from simulators.encoding import encode
 from simulators.local_region import Roster
+from tests.faults import letters
 from tests.faults.book import Book, Heard, Made
 
-SHAPES: Mapping[str, tuple[int, ...]] = {"weight": (2, 4), "bias": (2,)}
 RESEND_S = (0.6, 1.2)
 LATER_S = 4.0
 TOO_LATE = frozenset({Reason.ROUND_CLOSED, Reason.WRONG_ROUND, Reason.NOT_INVITED})
-UPDATE_SIZE = 0.05
 
 
 @dataclass(frozen=True)
@@ -186,10 +182,19 @@ class Wristbands:
         if late and not late.settled:
             self._missed(band, late, spec)
         if spec.purpose == "train" and (update is None or not update.settled):
-            made = update.made if update else self._made_update(band, spec)
+            made = (
+                update.made
+                if update
+                else letters.made_update(band.hospital, band.device, spec, self._rng)
+            )
             self._post(band, "update", made, spec)
         if spec.evaluate:
-            self._post(band, "evaluation", self._made_evaluation(band, spec), spec)
+            self._post(
+                band,
+                "evaluation",
+                letters.made_evaluation(band.hospital, band.device, spec, self._rng),
+                spec,
+            )
 
     def _missed(self, band: _Band, letter: _Letter, spec: RoundSpec) -> None:
         """Send an update for a base before: as a late one where the round takes it, or as it was."""
@@ -203,7 +208,7 @@ class Wristbands:
 
         `slot` is ``update``, ``evaluation``, or ``late`` for an update of a base before.
         """
-        letter = _Letter(made, spec, self._encoded(band, made, spec))
+        letter = _Letter(made, spec, self._encoded(made, spec))
         band.letters[slot] = letter
         leaf = made.subject
         habits, chance = self.habits, self._rng.random
@@ -217,12 +222,19 @@ class Wristbands:
             self._later(delay_s, lambda: self._send(band, leaf, letter.payload))
             delay_s += float(self._rng.exponential(0.05))
         if chance() < habits.other and slot == "update":
-            other = self._encoded(band, self._made_update(band, spec), spec)
+            other = self._encoded(
+                letters.made_update(band.hospital, band.device, spec, self._rng), spec
+            )
             self._later(float(self._rng.uniform(0, 0.3)), lambda: self._send(band, leaf, other))
         if chance() < habits.old and band.past:
             old = band.past[int(self._rng.integers(len(band.past)))]
             self._later(float(self._rng.uniform(0, 0.5)), lambda: self._send(band, *old))
         self._later(self._resend_s(), lambda: self._remind(band, slot, letter))
+
+    def _encoded(self, made: Made, spec: RoundSpec) -> bytes:
+        payload = letters.encoded(self._region, made, spec)
+        self.book.note(bytes_digest(payload), made)
+        return payload
 
     def _remind(self, band: _Band, slot: str, letter: _Letter) -> None:
         if letter.settled or band.letters.get(slot) is not letter:
@@ -264,55 +276,6 @@ class Wristbands:
         for i in range(num if bands else 0):
             band = bands[i % len(bands)]
             self._send(band, *band.past[-1 - int(self._rng.integers(min(2, len(band.past))))])
-
-    # ------------------------------------------------------------ what they make
-
-    def _made_update(self, band: _Band, spec: RoundSpec) -> Made:
-        delta = {
-            name: self._rng.normal(0, UPDATE_SIZE, SHAPES[name])
-            for name in spec.fixed_point.exponents
-        }
-        encoded = encode(spec.fixed_point, delta, None)
-        key = (band.device, "update", spec.base_digest)
-        num_examples = int(self._rng.integers(1, 200))
-        return Made(
-            band.hospital,
-            key,
-            num_examples,
-            encoded.tensors,
-            encoded.num_saturated,
-            spec.fixed_point,
-        )
-
-    def _made_evaluation(self, band: _Band, spec: RoundSpec) -> Made:
-        tensors = {
-            f"{digest}/{name}": self._rng.integers(0, 3, shape)
-            for digest in spec.evaluate
-            for name, shape in spec.evaluation_shapes.items()
-        }
-        return Made(band.hospital, (band.device, "evaluation", str(spec.round_id)), 100, tensors)
-
-    def _encoded(self, band: _Band, made: Made, spec: RoundSpec) -> bytes:
-        who = {"region": self._region, "hospital": band.hospital, "device": band.device}
-        header: UpdateHeader | EvaluationHeader
-        if made.subject == "update":
-            header = UpdateHeader(
-                **who,
-                round_id=spec.round_id,
-                base_digest=made.key[2],
-                num_examples=made.num_examples,
-                num_saturated=made.num_saturated,
-            )
-        else:
-            header = EvaluationHeader(
-                **who,
-                round_id=spec.round_id,
-                models=spec.evaluate,
-                num_examples=made.num_examples,
-            )
-        payload = wire.encode(header, made.tensors)
-        self.book.note(bytes_digest(payload), made)
-        return payload
 
     # ------------------------------------------------------------ the network's threads
 

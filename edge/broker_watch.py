@@ -30,6 +30,7 @@ SYS_TOPICS: Mapping[str, tuple[str, str]] = {
 }
 MAX_REFUSALS = 3
 KEEPALIVE_S = 60
+MIN_DELAY_S = 1
 MAX_DELAY_S = 120
 
 log = structlog.get_logger()
@@ -71,7 +72,7 @@ class BrokerWatch:
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5
         )
-        self._client.reconnect_delay_set(min_delay=1, max_delay=MAX_DELAY_S)
+        self._client.reconnect_delay_set(min_delay=MIN_DELAY_S, max_delay=MAX_DELAY_S)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
@@ -100,21 +101,22 @@ class BrokerWatch:
         _properties: Properties | None,
     ) -> None:
         self._heard = False
-        if not reason.is_failure:
+        if self._num_refusals >= MAX_REFUSALS:
+            # Here, since paho forgets a disconnect that is asked for when the session has ended.
+            log.info("broker_tells_nothing_of_itself", host=self._address.host)
+            client.disconnect()
+        elif not reason.is_failure:
             client.subscribe([(topic, SubscribeOptions(qos=0)) for topic in SYS_TOPICS])
 
     def _on_disconnect(
         self,
-        client: mqtt.Client,
+        _client: mqtt.Client,
         _userdata: object,
         _flags: mqtt.DisconnectFlags,
         _reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
         self._num_refusals = 0 if self._heard else self._num_refusals + 1
-        if self._num_refusals >= MAX_REFUSALS:
-            log.info("broker_tells_nothing_of_itself", host=self._address.host)
-            client.disconnect()
 
     def _on_message(
         self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage

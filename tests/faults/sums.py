@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Set
-from itertools import combinations
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def odd_sums(
         _, tensors = wire.decode(data, AggregateHeader, MAX_FILE_BYTES)
         if tensors_digest(tensors) != digest:
             yield f"round {number}: {hospital}'s aggregate is not what its digest says"
-        if not _is_sum(_without_counts(tensors), edge, number, book, spec):
+        if not same(_without_counts(tensors), expected_sums(edge, number, book, spec)):
             yield f"round {number}: {hospital}'s aggregate is not the sum of what was sent"
         total = {name: total.get(name, 0) + value for name, value in tensors.items()}
     path = message_path(spec["region"], "ring", number, f"{outcome['sums_digest']}.safetensors")
@@ -52,34 +51,15 @@ def odd_sums(
         yield f"round {number}: the ring's sums are not the sum of the aggregates"
 
 
-def _is_sum(
-    tensors: dict[str, Any], edge: Edge, number: int, book: Book, spec: dict[str, Any]
-) -> bool:
-    """Whether it is the sum, with or without the evaluations of those who withdrew consent."""
-    named = [
-        set(some) for n in range(len(edge.revoked) + 1) for some in combinations(edge.revoked, n)
-    ]
-    return any(same(tensors, expected_sums(edge, number, book, spec, some)) for some in named)
-
-
-def expected_sums(
-    edge: Edge,
-    number: int,
-    book: Book,
-    spec: dict[str, Any],
-    unheard: Set[str] = frozenset(),
-) -> Sums:
-    """The sum in plain integers of what the wristbands know that they sent.
-
-    `unheard` devices' evaluations were withdrawn before the aggregate was folded.
-    """
+def expected_sums(edge: Edge, number: int, book: Book, spec: dict[str, Any]) -> Sums:
+    """The sum in plain integers of what the wristbands know that they sent."""
     total: Sums = {}
     for device, base in edge.members.get(number, []):
         made = _made(book, edge, (device, "update", base))
         tensors, weight = _as_counted(made, base, spec)
         _add(total, tensors, weight, "update")
     for key in edge.rows:
-        if key[1:] == ("evaluation", str(number)) and key[0] not in unheard:
+        if key[1:] == ("evaluation", str(number)):
             _add(total, _made(book, edge, key).tensors, 1, "evaluation")
     return total
 

@@ -157,14 +157,11 @@ def test_late_update_is_expected_in_the_round_s_steps_and_weighs_less() -> None:
     assert found["update/bias"].tolist() == [181 * 4, 181 * -8]
 
 
-def test_revoked_device_s_evaluation_may_be_in_the_sum_or_not() -> None:
-    rows = {(d, "evaluation", "1"): (EVALUATED.delivered, 1, 1) for d in ("wb-01",)}
-    book = Book()
+def test_evaluation_of_a_revoked_device_may_be_forgotten() -> None:
+    book = make_book(stored("d9"))
     book.note("d9", EVALUATED)
-    spec = {"fixed_point": FixedPoint(clip_norm=1.0, exponents={}).model_dump()}
-    edge = make_edge(rows=rows, members={})
-    assert "evaluation/counts" in expected_sums(edge, 1, book, spec)
-    assert expected_sums(edge, 1, book, spec, unheard={"wb-01"}) == {}
+    assert receipts(make_edge(), book)[0].startswith("LOST")
+    assert receipts(make_edge(revoked=frozenset({"wb-01"})), book) == []
 
 
 def test_shapes_are_the_dummy_task_s() -> None:

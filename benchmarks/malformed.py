@@ -70,7 +70,7 @@ def _measure(folder: Path, num: int) -> dict[str, Any]:
         tally = tally + attack(hospital, made, hospital.round)
         cpu_s += time.process_time() - began
     grown_mib = (process.memory_info().rss - rss) / MIB
-    seconds = seconds_by_kind(hospital, repeats=9)
+    seconds = seconds_by_kind(hospital, repeats=5)
     unchanged = hospital.contents() == before
     hospital.ledger.close()
     slowest = sorted(seconds, key=lambda name: -seconds[name])[:SHOWN]

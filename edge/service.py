@@ -28,6 +28,7 @@ from edge.config import EdgeConfig
 from edge.desk import Desk, Incoming
 from edge.disk import MB, Limits
 from edge.drain import Drain
+from edge.heap import Heap
 from edge.inbox import Inbox, News
 from edge.intake import Station
 from edge.ledger import Ledger
@@ -62,6 +63,7 @@ class Service:
         self._state_dir = config.state_dir
         self._meters = Meters()
         self._inbox = self._make_inbox(config.inbox_mb * MB)
+        self._heap = Heap()
         self._stop = Event()
         self._stepped_at = time.monotonic()
         self._ledger = Ledger(config.state_dir)
@@ -169,6 +171,7 @@ class Service:
         self._reception.turn(time.time())
         self._node.step(time.time())
         self._archivist.turn(time.time())
+        self._heap.turn(time.monotonic())
         self._drain.turn()
         self._status = self._node.status()
         self._meters.rank_starts.set(self._rank.num_starts)

@@ -78,7 +78,7 @@ def fold(
     total = zeros(shapes)
     weight = 0
     for update_weight_, integers in contributions:
-        _check_names(shapes, integers)
+        check_names(shapes, integers)
         weight += update_weight_
         check_bound(weight, peak)
         for name, into in total.tensors.items():
@@ -140,7 +140,7 @@ def combine(parts: Sequence[Scaled]) -> Scaled:
     total = zeros(shapes)
     reached = dict.fromkeys(shapes, 0)
     for part in parts:
-        _check_names(shapes, part.sums.tensors)
+        check_names(shapes, part.sums.tensors)
         for name, into in total.tensors.items():
             peak = _peak(part.sums.tensors[name])
             if peak == 0:
@@ -199,7 +199,7 @@ def server_step(
     ContractError
         When names or shapes of `base` and `mean` differ, or the result is not finite.
     """
-    _check_names({name: np.shape(base[name]) for name in base}, mean)
+    check_names({name: np.shape(base[name]) for name in base}, mean)
     if rule.algorithm == "fedadam":
         step, new_state = _adam(mean, state, rule)
     else:
@@ -236,7 +236,14 @@ def _peak(tensor: Int64) -> int:
     return max(int(tensor.max()), -int(tensor.min())) if tensor.size else 0
 
 
-def _check_names(shapes: Mapping[str, tuple[int, ...]], tensors: Tensors) -> None:
+def check_names(shapes: Mapping[str, tuple[int, ...]], tensors: Tensors) -> None:
+    """Refuse tensors of another model.
+
+    Raises
+    ------
+    ContractError
+        When names or shapes are not those of `shapes`.
+    """
     if set(shapes) != set(tensors):
         odd = sorted(set(shapes) ^ set(tensors))
         raise ContractError(f"tensor names differ: {', '.join(odd[:5])}")

@@ -117,6 +117,33 @@ class FixedPoint(Contract):
         return self
 
 
+class ScreenRule(Contract):
+    """Which updates a hospital sets aside before it adds them up (`edge.screening`).
+
+    One is set aside when it lies further from the coordinate-wise median of the hospital's updates
+    than `max_distance` times the median of those distances, or when its cosine with the way that
+    the model went from `reference` to the round's base is below `min_cosine`; without a
+    `reference`, its cosine with the median.  Fewer than `min_updates` are not screened; at most
+    `max_share` of them are set aside.
+    """
+
+    max_distance: Annotated[FiniteFloat, Field(gt=1, le=1000)]
+    min_cosine: Annotated[FiniteFloat, Field(ge=-1, lt=1)]
+    min_updates: Annotated[int, Field(ge=3, le=1_000_000)]
+    max_share: Annotated[FiniteFloat, Field(gt=0, lt=0.5)]
+    reference: Digest | None = None
+
+
+HospitalRule = Literal["sum", "trimmed_mean", "geometric_median"]
+
+
+class RobustRule(Contract):
+    """How a hospital adds its updates up (`edge.robust`); `trim` is ``trimmed_mean``'s share."""
+
+    rule: HospitalRule = "sum"
+    trim: Annotated[FiniteFloat, Field(gt=0, lt=0.5)] = 0.2
+
+
 class RoundSpec(Contract):
     """A round as opened by the coordinator.
 
@@ -126,7 +153,12 @@ class RoundSpec(Contract):
     256ths (`common.fold.late_factor`).
     """
 
-    younger: ClassVar[Mapping[str, int]] = {"max_staleness": 2, "late_bases": 2}
+    younger: ClassVar[Mapping[str, int]] = {
+        "max_staleness": 2,
+        "late_bases": 2,
+        "robust": 2,
+        "screen": 2,
+    }
     kind: Literal["round"] = "round"
     region: Name
     day: Number
@@ -149,6 +181,8 @@ class RoundSpec(Contract):
     quorum: Number = 1
     max_staleness: Annotated[int, Field(ge=0, le=MAX_STALENESS)] = 0
     late_bases: tuple[Digest, ...] = ()
+    robust: RobustRule = RobustRule()
+    screen: ScreenRule | None = None
     opened_at: Timestamp
     closes_at: Timestamp
 
@@ -156,13 +190,16 @@ class RoundSpec(Contract):
     def _complete(self) -> RoundSpec:
         if self.closes_at <= self.opened_at:
             raise ValueError("closes_at must come after opened_at")
-        for digest in (self.base_digest, *self.evaluate):
+        reference = self.screen.reference if self.screen else None
+        for digest in (self.base_digest, *self.evaluate, *([reference] if reference else ())):
             if digest not in self.locations:
                 raise ValueError(f"locations lacks {digest}")
         if len(self.late_bases) > self.max_staleness:
             raise ValueError(f"late_bases names more than max_staleness, {self.max_staleness}")
         if len({self.base_digest, *self.late_bases}) <= len(self.late_bases):
             raise ValueError("late_bases names a base twice, or the round's own")
+        if self.robust.rule != "sum" and (self.max_staleness or self.weighting != "uniform"):
+            raise ValueError(f"{self.robust.rule} counts all updates alike: uniform, none late")
         return self
 
 
@@ -405,8 +442,12 @@ class EvaluationHeader(Contract):
 
 
 class AggregateHeader(Contract):
-    """One hospital's sums: tensors ``update/{name}`` and ``evaluation/{digest}/{name}``, int64."""
+    """One hospital's sums: tensors ``update/{name}`` and ``evaluation/{digest}/{name}``, int64.
 
+    `rule` says how updates were added up, `num_quarantined` how many were set aside before.
+    """
+
+    younger: ClassVar[Mapping[str, int]] = {"rule": 2, "num_quarantined": 2}
     kind: Literal["aggregate"] = "aggregate"
     region: Name
     hospital: Name
@@ -416,6 +457,8 @@ class AggregateHeader(Contract):
     num_updates: Count
     num_evaluations: Count
     num_saturated: Count
+    rule: HospitalRule = "sum"
+    num_quarantined: Count = 0
 
 
 class RingSumHeader(Contract):
@@ -461,7 +504,7 @@ class SealedHeader(Contract):
     ``in_service/{name}``: int64 evaluation counts summed over the region's wristbands.
     """
 
-    younger: ClassVar[Mapping[str, int]] = {"max_staleness": 2}
+    younger: ClassVar[Mapping[str, int]] = {"max_staleness": 2, "hospital_rule": 2, "screened": 2}
     kind: Literal["sealed"] = "sealed"
     region: Name
     day: Number
@@ -482,6 +525,8 @@ class SealedHeader(Contract):
     clip_norm: Positive
     weighting: Literal["uniform", "examples"]
     max_staleness: Annotated[int, Field(ge=0, le=MAX_STALENESS)] = 0
+    hospital_rule: HospitalRule = "sum"
+    screened: bool = False
     privacy: PrivacyAccount = PrivacyAccount()
     data_source: str = Field(default="unstated", max_length=200)
 

@@ -166,6 +166,8 @@ def _provenance(sealed: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("clip norm, bits", f"{sealed['clip_norm']:g}, {sealed['fixed_point_bits']}"),
         ("parts an update is sent in", sealed["fixed_point_parts"]),
         ("rounds that an update may be late", sealed.get("max_staleness", 0)),
+        ("hospitals add up by", sealed.get("hospital_rule", "sum").replace("_", " ")),
+        ("updates screened", "yes" if sealed.get("screened") else "no"),
         ("in service before", sealed["in_service_release"] or "nothing"),
     ]
 

@@ -11,7 +11,15 @@ from pydantic_settings import SettingsConfigDict
 from common.config import Listen, ProcessConfig
 from common.link import BrokerAddress
 from common.logs import LogFormat
-from common.messages import MAX_STALENESS, Fraction, Positive, ServerRule
+from common.messages import (
+    MAX_STALENESS,
+    Fraction,
+    HospitalRule,
+    Positive,
+    RobustRule,
+    ScreenRule,
+    ServerRule,
+)
 from common.topics import RESERVED_HOSPITALS, Name
 
 NonNegative = Annotated[FiniteFloat, Field(ge=0)]
@@ -20,6 +28,7 @@ NumRounds = Annotated[int, Field(ge=1, le=10_000)]
 PRODUCTION_QUORUM = 3
 MAX_MEAN_OF = 64
 PRODUCTION_MIN_DEVICES = 5
+ANY_DIRECTION = -1.0
 
 
 class _Table(BaseModel):
@@ -87,6 +96,43 @@ class GroupsConfig(_Table):
     min_hospitals: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
+class ScreeningConfig(_Table):
+    """Hospitals set updates aside that lie too far from the others, or point against the way.
+
+    A hospital compares each update of a round with the coordinate-wise median of them all: its
+    distance, in units of the median one of these distances, with `max_distance`.  In the region's
+    first `direction_rounds` committed rounds its cosine with the way that the model went in the
+    cycle's last `way_commits` commits must be `min_cosine` or more; before there is a way, its
+    cosine with the median.  A hospital screens no fewer than `min_updates`, and sets aside at most
+    `max_share` of them.
+    """
+
+    enabled: bool = False
+    max_distance: Annotated[FiniteFloat, Field(gt=1, le=1000)] = 1.6
+    min_cosine: Annotated[FiniteFloat, Field(ge=-1, lt=1)] = -0.08
+    way_commits: Annotated[int, Field(ge=1, le=MAX_MEAN_OF)] = 5
+    direction_rounds: Annotated[int, Field(ge=0, le=10_000)] = 12
+    min_updates: Annotated[int, Field(ge=3, le=1_000_000)] = 4
+    max_share: Annotated[FiniteFloat, Field(gt=0, lt=0.5)] = 0.45
+
+    def asks_direction(self, num_trained: int) -> bool:
+        """Whether a round after `num_trained` committed ones asks where updates point."""
+        return self.enabled and num_trained < self.direction_rounds
+
+    def rule(self, reference: str | None, num_trained: int) -> ScreenRule | None:
+        """The screen as rounds announce it; `reference` names the model where the way begins."""
+        if not self.enabled:
+            return None
+        asks = self.asks_direction(num_trained)
+        return ScreenRule(
+            max_distance=self.max_distance,
+            min_cosine=self.min_cosine if asks else ANY_DIRECTION,
+            min_updates=self.min_updates,
+            max_share=self.max_share,
+            reference=reference if asks else None,
+        )
+
+
 class AdamConfig(_Table):
     """FedAdam's server step; other algorithms do not read it."""
 
@@ -103,7 +149,8 @@ class LearningConfig(_Table):
     first `lr_rounds` committed rounds of the region.  The first round of a cycle carries 16 bits
     whatever `bits` and `parts` say; later ones carry one of `parts` of each large tensor, and
     wristbands carry what they did not send over to their next update.  With `simulated`, wristbands add their task's public simulated examples
-    to each batch; they hold nobody's ECG.
+    to each batch; they hold nobody's ECG.  `hospital_rule` is how each hospital adds its updates up,
+    `trim` the share that ``trimmed_mean`` leaves out at either end.
     """
 
     algorithm: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"
@@ -119,6 +166,8 @@ class LearningConfig(_Table):
     parts: Annotated[int, Field(ge=1, le=64)] = 1
     weighting: Literal["uniform", "examples"] = "uniform"
     max_weight: Annotated[int, Field(ge=1, le=1_000_000)] = 5000
+    hospital_rule: HospitalRule = "sum"
+    trim: Annotated[FiniteFloat, Field(gt=0, lt=0.5)] = 0.2
     seed: Annotated[int, Field(ge=0)] = 0
     simulated: bool = True
 
@@ -133,12 +182,24 @@ class LearningConfig(_Table):
                 'parts > 1 excludes algorithm = "fedadam": its moments would decay, and move the '
                 "model, on coordinates that a round did not carry"
             )
+        if self.hospital_rule != "sum" and self.weighting != "uniform":
+            raise ValueError(
+                f'hospital_rule = "{self.hospital_rule}" excludes weighting = "{self.weighting}": '
+                "an attacker would state its own weight"
+            )
         return self
 
     @property
     def server_rule(self) -> ServerRule:
         """The server step as rounds announce it."""
         return ServerRule(algorithm=self.algorithm, **self.server.model_dump())
+
+    @property
+    def robust_rule(self) -> RobustRule:
+        """How hospitals add updates up, as rounds announce it."""
+        if self.hospital_rule == "trimmed_mean":
+            return RobustRule(rule="trimmed_mean", trim=self.trim)
+        return RobustRule(rule=self.hospital_rule)
 
 
 class SealConfig(_Table):
@@ -173,6 +234,7 @@ class RegionConfig(ProcessConfig):
     watchdog_s: Annotated[FiniteFloat, Field(ge=5, le=3600)] = 120.0
     rounds: RoundsConfig = RoundsConfig()
     groups: GroupsConfig = GroupsConfig()
+    screening: ScreeningConfig = ScreeningConfig()
     learning: LearningConfig = LearningConfig()
     seal: SealConfig = SealConfig()
     profile: Literal["demo", "production"] = "demo"
@@ -206,6 +268,11 @@ class RegionConfig(ProcessConfig):
             raise ValueError(
                 "rounds.max_staleness > 0 excludes groups.enabled: an update would be aged twice, "
                 "by its hospital and by the region"
+            )
+        if self.rounds.max_staleness and self.learning.hospital_rule != "sum":
+            raise ValueError(
+                "rounds.max_staleness > 0 excludes learning.hospital_rule = "
+                f'"{self.learning.hospital_rule}": it counts updates alike, and late ones count less'
             )
         return self
 

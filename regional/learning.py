@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 
 from common.digest import EMPTY_DIGEST
 from common.mailbox import message_path
-from common.messages import FixedPoint, LocalRule, RoundSpec
+from common.messages import FixedPoint, LocalRule, RoundSpec, ScreenRule
 from common.parts import pass_order
 from regional.config import LearningConfig, RegionConfig
-from regional.progress import Progress, Stored
+from regional.progress import Progress, Stored, model_before
 
 
 def learning_rate(learning: LearningConfig, num_trained: int) -> float:
@@ -51,6 +51,9 @@ def round_spec(
     named = [progress.model, *scored]
     if progress.state.digest != EMPTY_DIGEST:
         named.append(progress.state)
+    screen = _screen(config, progress) if purpose == "train" else None
+    if screen and screen.reference and (before := _way_start(config, progress)):
+        named.append(before)
     return RoundSpec(
         region=config.region,
         day=progress.day,
@@ -73,9 +76,20 @@ def round_spec(
         quorum=config.rounds.quorum,
         max_staleness=config.rounds.max_staleness,
         late_bases=progress.past_bases[: config.rounds.max_staleness],
+        robust=config.learning.robust_rule,
+        screen=screen,
         opened_at=now,
         closes_at=now + config.rounds.deadline_s,
     )
+
+
+def _way_start(config: RegionConfig, progress: Progress) -> Stored | None:
+    return model_before(progress, config.screening.way_commits)
+
+
+def _screen(config: RegionConfig, progress: Progress) -> ScreenRule | None:
+    before = _way_start(config, progress)
+    return config.screening.rule(before.digest if before else None, progress.num_trained)
 
 
 class Form(NamedTuple):

@@ -109,6 +109,8 @@ class Progress:
         This day's committed training rounds.
     cycle_models : tuple of Stored
         The last models committed in this cycle, oldest first: as many as a seal may average.
+    cycle_start : Stored
+        The model that this cycle started from.
     past_bases : tuple of str
         Digests of the models that this cycle went on from last, newest first, apart from `model`.
     evaluated : RoundEnded or None
@@ -146,6 +148,7 @@ class Progress:
     outcome: RoundOutcome | None = None
     trained: tuple[Trained, ...] = ()
     cycle_models: tuple[Stored, ...] = ()
+    cycle_start: Stored = Stored(EMPTY_DIGEST, 0)
     past_bases: tuple[str, ...] = ()
     evaluated: RoundEnded | None = None
     last_training: RoundSpec | None = None
@@ -260,6 +263,7 @@ def _after_cycle(progress: Progress, record: CycleStarted) -> Progress:
         order=0,
         evaluation_shapes=record.evaluation_shapes,
         cycle_models=(),
+        cycle_start=Stored(record.model_digest, record.made_by_round),
         past_bases=(),
     )
 
@@ -334,6 +338,13 @@ def _after_round(progress: Progress, record: RoundEnded) -> Progress:
         past_bases=_past_bases(progress, model.digest),
         last_training=progress.spec,
     )
+
+
+def model_before(progress: Progress, num_commits: int) -> Stored | None:
+    """The cycle's model of `num_commits` commits ago, or its first; None where that is `model`."""
+    models = (progress.cycle_start, *progress.cycle_models)
+    before = models[max(0, len(models) - 1 - num_commits)]
+    return None if before.digest == progress.model.digest else before
 
 
 def _past_bases(progress: Progress, digest: str) -> tuple[str, ...]:

@@ -85,6 +85,8 @@ def sealed_message(
         clip_norm=training.fixed_point.clip_norm,
         weighting=training.weighting,
         max_staleness=training.max_staleness,
+        hospital_rule=training.robust.rule,
+        screened=training.screen is not None,
         data_source=config.seal.data_source,
     )
     return encode(header, _tensors(progress, model, digest))

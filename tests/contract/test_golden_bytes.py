@@ -30,7 +30,9 @@ from common.messages import (
     ReleaseHeader,
     RingPlan,
     RingSumHeader,
+    RobustRule,
     RoundOutcome,
+    ScreenRule,
     SealedHeader,
     ServerStateHeader,
     UpdateHeader,
@@ -76,6 +78,13 @@ OUTCOME = RoundOutcome(
 JSON_MESSAGES: dict[str, Contract] = {
     "round": SPEC,
     "round-late": make_spec(max_staleness=2, late_bases=(OTHER,)),
+    "round-screened": make_spec(
+        robust=RobustRule(rule="trimmed_mean", trim=0.25),
+        screen=ScreenRule(
+            max_distance=1.5, min_cosine=-0.5, min_updates=4, max_share=0.25, reference=OTHER
+        ),
+        locations={name: f"county/ring/000000/{name}.safetensors" for name in (BASE, OTHER)},
+    ),
     "ring_plan": PLAN,
     "outcome": OUTCOME,
     "region_state": RegionState(
@@ -174,6 +183,21 @@ TENSOR_MESSAGES: dict[str, tuple[Contract, dict[str, np.ndarray]]] = {
             num_saturated=0,
         ),
         {"update/b": np.array([5, 6], np.int64), "counts": np.array([2, 2, 2, 0], np.int64)},
+    ),
+    "aggregate-robust": (
+        AggregateHeader(
+            region="county",
+            hospital="north",
+            round_id=1,
+            base_digest=BASE,
+            weight=3,
+            num_updates=5,
+            num_evaluations=6,
+            num_saturated=0,
+            rule="trimmed_mean",
+            num_quarantined=1,
+        ),
+        {"update/b": np.array([5, 6], np.int64), "counts": np.array([3, 5, 6, 0], np.int64)},
     ),
     "ring_sum": (
         RingSumHeader(

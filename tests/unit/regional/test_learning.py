@@ -8,7 +8,7 @@ import pytest
 from common.digest import EMPTY_DIGEST
 from common.messages import Digest, RoundOutcome
 from common.parts import pass_order
-from regional.config import LearningConfig, RegionConfig, RoundsConfig
+from regional.config import LearningConfig, RegionConfig, RoundsConfig, ScreeningConfig
 from regional.learning import form_after, learning_rate, location, round_spec
 from regional.progress import Progress, Stored, after, replay
 from regional.records import CycleStarted, RoundEnded
@@ -152,3 +152,63 @@ def test_rounds_name_the_cycle_s_last_bases_newest_first_up_to_the_limit() -> No
     assert spec.late_bases == (digest(3), digest(2))
     assert round_spec(make_config(), progress, "train", [], now=50.0).late_bases == ()
     assert after(progress, cycle_from(digest(4), 2)).past_bases == ()
+
+
+def test_a_screened_round_names_the_model_of_so_many_commits_ago() -> None:
+    models = [digest(number) for number in range(1, 6)]
+    ends = [
+        committed(base, model, number)
+        for number, (base, model) in enumerate(itertools.pairwise(models), start=1)
+    ]
+    screening = ScreeningConfig(enabled=True, way_commits=3)
+    config = make_config().model_copy(update={"screening": screening})
+    progress, named = replay([cycle_from(models[0])]), []
+    for ended in [*ends, None]:
+        spec = round_spec(config, progress, "train", [], now=50.0)
+        assert spec.screen is not None
+        assert spec.screen.reference is None or spec.screen.reference in spec.locations
+        named.append(spec.screen.reference)
+        progress = after(progress, ended) if ended else progress
+    assert named == [None, digest(1), digest(1), digest(1), digest(2)]
+    assert round_spec(config, progress, "evaluate", [], now=50.0).screen is None
+    assert round_spec(make_config(), progress, "train", [], now=50.0).screen is None
+
+
+def test_after_the_first_rounds_only_the_distance_is_asked() -> None:
+    models = [digest(number) for number in range(1, 5)]
+    ends = [
+        committed(base, model, number)
+        for number, (base, model) in enumerate(itertools.pairwise(models), start=1)
+    ]
+    screening = ScreeningConfig(enabled=True, direction_rounds=2, min_cosine=-0.2)
+    config = make_config().model_copy(update={"screening": screening})
+    progress, asked = replay([cycle_from(models[0])]), []
+    for ended in ends:
+        screen = round_spec(config, progress, "train", [], now=50.0).screen
+        assert screen is not None
+        asked.append((screen.min_cosine, screen.reference))
+        progress = after(progress, ended)
+    assert asked == [(-0.2, None), (-0.2, digest(1)), (-1.0, None)]
+
+
+def test_a_new_cycle_begins_without_a_way() -> None:
+    screening = ScreeningConfig(enabled=True)
+    config = make_config().model_copy(update={"screening": screening})
+    progress = replay([cycle_from(digest(1)), committed(digest(1), digest(2), 1)])
+    progress = after(progress, cycle_from(digest(2), 2))
+    spec = round_spec(config, progress, "train", [], now=50.0)
+    assert spec.screen is not None
+    assert spec.screen.reference is None
+
+
+def test_rounds_say_how_hospitals_add_up() -> None:
+    learning = LearningConfig(hospital_rule="trimmed_mean", trim=0.3)
+    config = make_config().model_copy(update={"learning": learning})
+    spec = round_spec(config, replay([cycle_from(digest(1))]), "train", [], now=50.0)
+    assert (spec.robust.rule, spec.robust.trim) == ("trimmed_mean", 0.3)
+    assert (
+        '"robust"'
+        not in round_spec(
+            make_config(), replay([cycle_from(digest(1))]), "train", [], now=50.0
+        ).model_dump_json()
+    )

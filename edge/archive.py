@@ -17,6 +17,8 @@ from typing import Any
 
 FORMAT = 1
 Body = dict[str, Any]
+SET_ASIDE = "quarantined: "
+"""Before the reason why an update was quarantined, where refusals are listed."""
 
 # An update without a fate keeps its round where it is.
 _OLDEST = """
@@ -39,7 +41,11 @@ _UPDATES = """
 _EVALUATED = "SELECT device FROM messages WHERE round_id = ? AND subject = 'evaluation' ORDER BY id"
 _MEMBERS = "SELECT device FROM aggregate_members WHERE round_id = ? ORDER BY device"
 _LATE = "SELECT device, base_digest FROM late_members WHERE round_id = ? ORDER BY device"
-_REFUSALS = "SELECT device, reason, num, last_at FROM refusals WHERE round_id = ? ORDER BY device"
+_REFUSALS = """
+    SELECT device, reason, num, last_at FROM refusals WHERE round_id = ?1
+    UNION ALL SELECT device, 'quarantined: ' || reason, 1, decided_at FROM quarantine
+    WHERE round_id = ?1 ORDER BY device
+"""
 _CLEAR = (
     "DELETE FROM payloads WHERE message_id IN (SELECT id FROM messages WHERE round_id = ?)",
     "DELETE FROM fates WHERE (device, base_digest) IN"
@@ -50,6 +56,7 @@ _CLEAR = (
     "DELETE FROM aggregates WHERE round_id = ?",
     "DELETE FROM outcomes WHERE round_id = ?",
     "DELETE FROM refusals WHERE round_id = ?",
+    "DELETE FROM quarantine WHERE round_id = ?",
     "DELETE FROM rounds WHERE round_id = ?",
 )
 
@@ -207,7 +214,7 @@ def _head(round_id: int, body: Body) -> dict[str, Any]:
         "num_invited": body["num_invited"],
         "num_updates": aggregate.get("num_updates"),
         "num_evaluations": aggregate.get("num_evaluations"),
-        "num_refused": sum(row[2] for row in body["refusals"]),
+        "num_refused": sum(num for _, why, num, _ in body["refusals"] if SET_ASIDE not in why),
         "weight": aggregate.get("weight"),
         "aggregate_digest": aggregate.get("digest"),
         "end": outcome.get("end", "open"),

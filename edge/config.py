@@ -39,8 +39,8 @@ class EdgeConfig(ProcessConfig):
     or into the directory that it names (`edge.traces`).  A node whose loop stands still for
     `watchdog_s` ends itself, for its supervisor to start it again.  Messages that are not committed
     yet take up to `inbox_mb`; beyond that nothing more is read from the broker.  A wristband that sends
-    `mute_after` messages in a row that no sound one sends is not listened to for `mute_s`; 0 mutes
-    nobody.  Intake waits while `state_dir` takes `disk_quota_mb` or more (0: no quota) or its disk
+    `mute_after` messages in a row that no sound one sends, or whose updates a screen sets aside as
+    often, is not listened to for `mute_s`; 0 mutes nobody.  Intake waits while `state_dir` takes `disk_quota_mb` or more (0: no quota) or its disk
     has less than `min_free_mb` free (`edge.disk`).  In the ledger the last
     `keep_rounds` rounds stay as they are, and each older one becomes one compressed row
     (`edge.archive`); 0 keeps all as they are.

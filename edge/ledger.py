@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from common.errors import ConfigError
@@ -19,6 +20,7 @@ from common.messages import Fate, FixedPoint, Reason, RoundOutcome, RoundSpec
 from edge import archive
 from edge.intake import Received, Subject
 from edge.rounds import Frozen
+from edge.screening import Key, SetAside
 from edge.upgrade import bring_up
 
 Consent = Literal["revoked", "given"]
@@ -95,7 +97,10 @@ class StoredMessage:
 
 
 class Delivered(NamedTuple):
-    """Devices with a stored message for a round: an update for its base, a late one, an evaluation."""
+    """Devices with a stored message for a round: an update for its base, a late one, an evaluation.
+
+    An update that was quarantined has been delivered all the same.
+    """
 
     updated: set[str]
     late: set[str]
@@ -241,8 +246,12 @@ class Ledger:
             "SELECT device FROM messages WHERE subject = 'evaluation' AND key = ?",
             (str(spec.round_id),),
         )
+        quarantined = self._db.execute(
+            "SELECT device FROM quarantine WHERE base_digest = ?", (spec.base_digest,)
+        )
         return Delivered(
-            {device for device, base in waiting if base == spec.base_digest},
+            {device for device, base in waiting if base == spec.base_digest}
+            | {device for (device,) in quarantined},
             {device for device, base in waiting if base != spec.base_digest},
             {device for (device,) in evaluated},
         )
@@ -288,9 +297,13 @@ class Ledger:
         frozen: Frozen,
         members: Iterable[str],
         now: float,
-        late_members: Iterable[tuple[str, str]] = (),
+        late_members: Iterable[Key] = (),
+        quarantined: Mapping[Key, SetAside] = MappingProxyType({}),
     ) -> None:
-        """Insert a round's aggregate and whose updates are in it; late ones with their base."""
+        """Insert a round's aggregate and whose updates are in it; late ones with their base.
+
+        Those that were set aside get their fate here, whatever becomes of the round.
+        """
         self._db.execute(
             "INSERT INTO aggregates VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -310,6 +323,7 @@ class Ledger:
         self._db.executemany(
             "INSERT INTO late_members VALUES (?, ?, ?)", ((round_id, *key) for key in late_members)
         )
+        self._quarantine(round_id, quarantined, now)
 
     def frozen(self, round_id: int) -> Frozen | None:
         """A round's aggregate, if it was folded."""
@@ -437,6 +451,22 @@ class Ledger:
     def _archived(self, device: str, base_digest: str) -> StoredMessage | None:
         digest = archive.stored(self._db, device, base_digest)
         return None if digest is None else StoredMessage("", digest)
+
+    def _quarantine(self, round_id: int, quarantined: Mapping[Key, SetAside], now: float) -> None:
+        if not quarantined:
+            return
+        self._db.executemany(
+            "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (round_id, *key, told.suspicion.value, told.score, told.limit, now)
+                for key, told in quarantined.items()
+            ),
+        )
+        self._db.executemany(
+            "INSERT INTO fates VALUES (?, ?, ?, ?, ?)",
+            ((*key, Fate.QUARANTINED.value, round_id, now) for key in quarantined),
+        )
+        self._db.execute(_DROP_DECIDED)
 
     def _any(self, query: str, *values: object) -> bool:
         return self._db.execute(query, values).fetchone() is not None

@@ -23,6 +23,12 @@ class Meters:
             "Messages on topics that are no wristband's; nobody can be answered.",
             registry=self.registry,
         )
+        self.quarantined = Counter(
+            "pulsering_edge_quarantined",
+            "Stored updates that a round's screen set aside, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.region_faults = Counter(
             "pulsering_edge_region_faults",
             "Messages on the region's topic that broke the contract.",

@@ -16,6 +16,7 @@ from common.messages import (
     RoundSpec,
     ServerStateHeader,
 )
+from edge.screening import Way, way_between
 
 COORDINATOR = "region"
 
@@ -47,7 +48,23 @@ class Models:
             self._have(spec, digest, ModelHeader)
         if spec.state_digest != EMPTY_DIGEST:
             self._have(spec, spec.state_digest, ServerStateHeader)
+        if spec.screen and spec.screen.reference:
+            self._have(spec, spec.screen.reference, ModelHeader)
         return self._have(spec, spec.base_digest, ModelHeader)
+
+    def way(self, spec: RoundSpec) -> Way | None:
+        """How the model went from the screen's reference to the round's base; None without one.
+
+        Raises
+        ------
+        ContractError, OSError
+            As `fetch`.
+        """
+        if spec.screen is None or spec.screen.reference is None:
+            return None
+        base = self._have(spec, spec.base_digest, ModelHeader)
+        before = self._have(spec, spec.screen.reference, ModelHeader)
+        return way_between(before, base, spec.fixed_point)
 
     def fetch_late(self, late: LatePlan) -> Path:
         """Make sure that the late sums of a plan are here; say where.
@@ -72,7 +89,9 @@ class Models:
 
     def keep_only(self, spec: RoundSpec) -> None:
         """Delete files that this round does not need."""
-        needed = {self.path(d) for d in (spec.base_digest, spec.state_digest, *spec.evaluate)}
+        reference = spec.screen.reference if spec.screen else None
+        named = (spec.base_digest, spec.state_digest, reference, *spec.evaluate)
+        needed = {self.path(digest) for digest in named if digest}
         for path in self._folder.glob("*.safetensors"):
             if path not in needed:
                 path.unlink()

@@ -298,6 +298,7 @@ class Node:
             self._ledger.updates([spec.base_digest, *current.forms]),
             self._ledger.evaluations(spec.round_id),
             current.forms,
+            self._models.way(spec),
         )
         name = f"aggregate-{spec.round_id:06d}.safetensors"
         write_durably(self._config.state_dir / "rounds" / name, sums.encoded())
@@ -311,14 +312,21 @@ class Node:
             path=name,
         )
         with self._ledger.transaction():
-            self._ledger.freeze(spec.round_id, frozen, sums.members, now, sums.late_members)
+            self._ledger.freeze(
+                spec.round_id, frozen, sums.members, now, sums.late_members, sums.quarantined
+            )
+            left_aside = (device for device, _ in sums.quarantined)
+            self._standing.screened(left_aside, sums.members, now)
         current.frozen = frozen
+        for told in sums.quarantined.values():
+            self._meters.quarantined.labels(told.suspicion.value).inc()
         log.info(
             "aggregate_ready",
             round_id=spec.round_id,
             digest=frozen.digest,
             weight=frozen.weight,
             complete=frozen.complete,
+            num_quarantined=len(sums.quarantined),
         )
 
     def _send_receipt(self, answer: Answer) -> None:

@@ -24,6 +24,11 @@ _UPDATES = """
     WHERE m.subject = 'update' AND (?1 IS NULL OR m.round_id = ?1) ORDER BY m.id
 """
 _REFUSED = "SELECT round_id, device, reason, num, last_at FROM refusals ORDER BY round_id, device"
+_QUARANTINED = """
+    SELECT round_id, device, 'quarantined: ' || reason AS reason, 1 AS num, decided_at AS last_at,
+           base_digest, score, allowed
+    FROM quarantine ORDER BY round_id, device
+"""
 _ROUNDS = """
     SELECT r.round_id, r.invited, a.digest, a.weight, a.num_updates, a.num_evaluations, o.outcome,
         (SELECT COALESCE(SUM(num), 0) FROM refusals WHERE refusals.round_id = r.round_id) AS refused
@@ -54,10 +59,16 @@ def updates(state_dir: Path, round_id: int | None = None) -> list[Row]:
 
 
 def refusals(state_dir: Path) -> list[Row]:
-    """How often which wristband was refused in which round, and why."""
+    """How often which wristband was refused in which round, and why; then what was set aside.
+
+    An update that a screen set aside was stored first: it comes with its base, its `score` and what
+    was `allowed`, as long as its round is not archived.
+    """
     with _reading(state_dir) as db:
         archived = [row for number, body in _archived(db) for row in archive.refusals(number, body)]
-        return archived + [dict(row) for row in db.execute(_REFUSED)]
+        refused = [dict(row) for row in db.execute(_REFUSED)]
+        set_aside = db.execute(_QUARANTINED) if _has(db, "quarantine") else ()
+        return archived + refused + [dict(row) for row in set_aside]
 
 
 def devices(state_dir: Path, roster: Collection[str], now: float) -> list[dict[str, Any]]:

@@ -111,6 +111,17 @@ CREATE TABLE IF NOT EXISTS mutes (
     muted_at REAL NOT NULL,
     muted_until REAL NOT NULL
 );
+-- updates that the screen of a round set aside, beside their fate
+CREATE TABLE IF NOT EXISTS quarantine (
+    round_id INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    base_digest TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    score REAL NOT NULL,
+    allowed REAL NOT NULL,
+    decided_at REAL NOT NULL,
+    PRIMARY KEY (device, base_digest)
+);
 CREATE INDEX IF NOT EXISTS rounds_by_base ON rounds (json_extract(spec, '$.base_digest'));
 -- models retained on the hospital broker; deleted when cleared there
 CREATE TABLE IF NOT EXISTS offers (digest TEXT PRIMARY KEY);

@@ -8,9 +8,10 @@ next turn and is alone in giving fates.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from common.messages import Reason
+from common.messages import Fate, Reason
 from edge.ledger import Ledger
 
 BLAMED = frozenset(
@@ -29,16 +30,41 @@ BLAMED = frozenset(
 )
 """Reasons that are the sender's own fault; to be late or not invited is none."""
 
+FORGIVEN = 4
+
 
 @dataclass(frozen=True)
 class MuteRule:
     """A wristband is muted for `mute_s` after `after` blamed refusals without a stored message.
 
-    ``after = 0`` mutes nobody.
+    So is one whose updates a screen has set aside `after` times, less one for every `FORGIVEN` that
+    were counted.  ``after = 0`` mutes nobody.
     """
 
     after: int = 5
     mute_s: float = 3600.0
+
+
+class Tally:
+    """How often each wristband's updates were set aside by a screen; `FORGIVEN` counted ones make
+    one such good.
+    """
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+        self._points: Counter[str] = Counter()
+
+    def note(self, set_aside: Iterable[str], counted: Iterable[str]) -> list[str]:
+        """Note an aggregate; say who has now been set aside `after` times, and forget them."""
+        for device in counted:
+            self._points[device] = max(0, self._points[device] - 1)
+        for device in set(set_aside):
+            self._points[device] += FORGIVEN
+        limit = self._after * FORGIVEN
+        reached = sorted(name for name, points in self._points.items() if 0 < limit <= points)
+        for device in reached:
+            del self._points[device]
+        return reached
 
 
 class Standing:
@@ -48,6 +74,7 @@ class Standing:
         self._ledger = ledger
         self._rule = rule
         self._faults: Counter[str] = Counter()
+        self._tally = Tally(rule.after)
         self.revoked: frozenset[str] = frozenset()
         self._muted_until: dict[str, float] = {}
         self.read()
@@ -83,7 +110,12 @@ class Standing:
         if self._faults[device] >= self._rule.after:
             self.mute(device, reason, now)
 
-    def mute(self, device: str, reason: Reason, now: float) -> None:
+    def screened(self, quarantined: Iterable[str], members: Iterable[str], now: float) -> None:
+        """Note whose updates an aggregate left aside and took, within a transaction of the ledger."""
+        for device in self._tally.note(quarantined, members):
+            self.mute(device, Fate.QUARANTINED, now)
+
+    def mute(self, device: str, reason: Reason | Fate, now: float) -> None:
         """Take nothing of a device for the rule's time."""
         until = now + self._rule.mute_s
         self._ledger.mute(device, reason.value, now, until)

@@ -15,7 +15,7 @@ from edge.metrics import Meters
 from edge.models import Models
 from edge.node import Node
 from edge.ring import Seat
-from edge.standing import Standing
+from edge.standing import MuteRule, Standing
 from tests.unit.edge.builders import (
     HOSPITAL,
     REGION,
@@ -36,6 +36,7 @@ class Hospital:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.mute_rule = MuteRule()
         self.coordinators, self.mailbox = make_mailboxes(folder)
         self.build()
 
@@ -43,8 +44,8 @@ class Hospital:
         self.region_broker, self.hospital_broker = FakeBroker(), FakeBroker()
         self.ledger = Ledger(self.folder / "state")
         models = Models(self.mailbox, self.folder / "state" / "models")
-        self.rank = FakeRank()
-        self.standing = Standing(self.ledger)
+        self.rank, self.meters = FakeRank(), Meters()
+        self.standing = Standing(self.ledger, self.mute_rule)
         rounds = self.folder / "state" / "rounds"
         seat = Seat(
             REGION, HOSPITAL, self.rank, self.ledger, self.mailbox, models, rounds, None, 10.0
@@ -57,7 +58,7 @@ class Hospital:
             seat,
             Desk(STATION, self.ledger, self.standing),
             self.standing,
-            Meters(),
+            self.meters,
             self.region_broker,
             self.hospital_broker,
             Random(1),

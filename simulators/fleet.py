@@ -21,6 +21,7 @@ from common.link import BrokerAddress
 from common.logs import LogFormat
 from common.tasks.registry import TASKS
 from common.topics import RESERVED_HOSPITALS, Name
+from simulators.attackers import Attack
 from simulators.jobs import Identity
 from simulators.limits import allow_connections
 from simulators.swarm import Member, Swarm, SwarmCounts
@@ -72,7 +73,8 @@ class FleetConfig(ProcessConfig):
     """A fleet in TOML; every key can be left out.
 
     Without `hospitals` there are three, with one wristband for each of the source's wearers, all
-    at `broker`.
+    at `broker`.  `attackers` names hostile wristbands and what each sends instead of what it
+    learnt: for demonstrations of an edge node that screens.
     """
 
     model_config = SettingsConfigDict(env_prefix="PULSERING_FLEET_")
@@ -87,6 +89,7 @@ class FleetConfig(ProcessConfig):
     )
     seed: Annotated[int, Field(ge=0)] = 0
     devices: Annotated[int, Field(ge=1, le=20_000)] | None = None
+    attackers: dict[Name, Attack] = Field(default_factory=dict)
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     log_format: LogFormat = "console"
 
@@ -129,14 +132,22 @@ def members_of(config: FleetConfig, source: EcgSource) -> list[Member]:
     Raises
     ------
     ConfigError
-        When a wearer is unknown to `source`, with the device named.
+        When a wearer is unknown to `source`, or an attacker is none of them; with the device named.
     """
+    members = _members_of(config, source)
+    strangers = sorted(set(config.attackers) - {member.identity.device for member in members})
+    if strangers:
+        raise ConfigError(f"attackers.{strangers[0]}: no wristband of that name")
+    return members
+
+
+def _members_of(config: FleetConfig, source: EcgSource) -> list[Member]:
     if not config.hospitals:
         names = source.train_names
         num = config.devices or len(names)
         roster = default_roster([names[i % len(names)] for i in range(num)])
         return [
-            Member(Identity(config.region, hospital, device), config.broker, wearer)
+            _member(config, hospital, device, config.broker, wearer)
             for hospital, devices in roster.items()
             for device, wearer in devices
         ]
@@ -145,10 +156,15 @@ def members_of(config: FleetConfig, source: EcgSource) -> list[Member]:
     if config.task == "beats":
         _require_known_wearers(config, source)
     return [
-        Member(Identity(config.region, hospital, device), fleet.broker, wearer)
+        _member(config, hospital, device, fleet.broker, wearer)
         for hospital, fleet in config.hospitals.items()
         for device, wearer in fleet.devices.items()
     ]
+
+
+def _member(config: FleetConfig, hospital: str, device: str, broker: str, wearer: str) -> Member:
+    identity = Identity(config.region, hospital, device)
+    return Member(identity, broker, wearer, config.attackers.get(device))
 
 
 def run_fleet(config: FleetConfig) -> dict[str, Any]:
@@ -175,6 +191,8 @@ def run_fleet(config: FleetConfig) -> dict[str, Any]:
         log.info("ecg_source", kind=source.kind, notice=source.notice)
     examples = ExampleSource(config.task, root, config.seed)
     swarm = Swarm(members, examples, min(config.workers, len(members)), config.seed)
+    if config.attackers:
+        log.warning("hostile_wristbands", **{d: a.value for d, a in config.attackers.items()})
     log.info("fleet_started", num_wristbands=len(members), num_workers=config.workers)
     swarm.run(_Progress(swarm, lambda: stop_requested))
     log.info("fleet_stopped", bytes_up=swarm.traffic.report()["bytes_up"])

@@ -44,6 +44,8 @@ class RegionPlan:
         Laid over the coordinator's tables of these names.
     coordinator : mapping
         Laid over the coordinator's other keys.
+    attackers : mapping of str to str
+        Hostile wristbands and their `simulators.attackers.Attack`.
     before : mapping of str to sequence of str
         What comes before a process's own command, by process: ``ip netns exec``, a tracer.
     """
@@ -60,6 +62,7 @@ class RegionPlan:
     rounds: Mapping[str, Any] = field(default_factory=dict)
     groups: Mapping[str, Any] = field(default_factory=dict)
     coordinator: Mapping[str, Any] = field(default_factory=dict)
+    attackers: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, Sequence[str]] = field(default_factory=dict)
     seal: Mapping[str, Any] = field(default_factory=dict)
     gate: Mapping[str, Any] = field(default_factory=dict)
@@ -218,6 +221,7 @@ class LocalRegion:
             "workers": plan.workers,
             "log_level": plan.log_level,
             **({"data": str(plan.data)} if plan.data else {}),
+            "attackers": dict(plan.attackers),
             "hospitals": {
                 hospital: {
                     "broker": self.broker_url,

@@ -16,18 +16,28 @@ from typing import Any
 
 import numpy as np
 
+from common import topics
 from common.digest import EMPTY_DIGEST, Tensors, tensors_digest
 from common.errors import QuorumError
 from common.fixedpoint import first_exponents
 from common.fold import Scaled
 from common.messages import RoundOutcome, RoundSpec
-from common.round_sums import Counts
+from common.round_sums import Counts, Shapes
 from common.tasks.registry import get_task
 from common.tasks.task import Examples, Parameters
 from common.wire import shapes_of
+from edge import intake
 from edge.aggregate import Aggregate, aggregate
+from edge.screening import Way, way_between
+from edge.standing import Tally
 from regional.commit import Repeated, repeat_step
-from regional.config import Hospital, LearningConfig, RegionConfig, RoundsConfig
+from regional.config import (
+    Hospital,
+    LearningConfig,
+    RegionConfig,
+    RoundsConfig,
+    ScreeningConfig,
+)
 from regional.groups import contributions
 from regional.late import late_sums
 from regional.learning import form_after, round_spec
@@ -41,7 +51,8 @@ from regional.records import (
     RoundOpened,
 )
 from regional.seal import mean_model
-from simulators.jobs import Identity, Job, Model
+from simulators.attackers import Attack, replaced
+from simulators.jobs import Identity, Job, LocalUpdate, Model
 from simulators.letters import update_message
 from simulators.local import learn
 
@@ -69,6 +80,12 @@ class Study:
         Hospitals that are a slow group: in rounds of their own, but for the last.
     slow_commits : int
         How many rounds of the others are committed while one of theirs goes on.
+    screening : ScreeningConfig
+        As the coordinator's.
+    attackers : mapping of str to Attack
+        Devices that send something else than what they learnt.
+    mute_after, mute_rounds : int
+        As the edge nodes' `mute_after`, and for how many rounds; 0 mutes nobody.
     """
 
     roster: Roster
@@ -78,6 +95,10 @@ class Study:
     sample_fraction: float = 1.0
     slow: tuple[str, ...] = ()
     slow_commits: int = 1
+    screening: ScreeningConfig = field(default_factory=ScreeningConfig)
+    attackers: Mapping[str, Attack] = field(default_factory=dict)
+    mute_after: int = 0
+    mute_rounds: int = 40
 
 
 @dataclass(frozen=True)
@@ -88,6 +109,10 @@ class Committed:
     ----------
     bytes_up : int
         Of all update messages, as they would go over MQTT.
+    quarantined : tuple of str
+        Devices whose update a hospital's screen set aside.
+    refused : tuple of str
+        Attackers whose update the edge node's checks refused.
     """
 
     round_id: int
@@ -97,6 +122,8 @@ class Committed:
     num_saturated: int
     bytes_up: int
     learning_rate: float
+    quarantined: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass
@@ -109,6 +136,11 @@ class _Region:
     state: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     residuals: dict[Identity, Model | None] = field(default_factory=dict)
     slow_sums: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    past: dict[str, Parameters] = field(default_factory=dict)
+    quarantined: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=lambda: Tally(0))
+    muted_until: dict[str, int] = field(default_factory=dict)
 
 
 def run_study(study: Study, wearers: Mapping[str, Examples]) -> Iterator[Committed]:
@@ -129,6 +161,8 @@ def run_study(study: Study, wearers: Mapping[str, Examples]) -> Iterator[Committ
     region = _start(study)
     for number in range(1, study.num_rounds + 1):
         is_last = number == study.num_rounds
+        region.quarantined, region.refused = [], []
+        region.past[region.progress.model.digest] = region.model
         _open_slow(study, region, wearers, is_last=is_last)
         spec = _open(region)
         busy = {
@@ -136,7 +170,7 @@ def run_study(study: Study, wearers: Mapping[str, Examples]) -> Iterator[Committ
         }
         messages = _learnt(study, spec, region, wearers, [n for n in study.roster if n not in busy])
         late = _late(study, region, is_last=is_last)
-        repeated = _repeated(spec, region, _summed(spec, region, messages), late)
+        repeated = _repeated(spec, region, _summed(study, spec, region, messages), late)
         ended = _ended(spec, repeated, region)
         region.progress = reduce(after, _counted(region, ended), after(region.progress, ended))
         region.model, region.state = dict(repeated.model), dict(repeated.state)
@@ -148,6 +182,8 @@ def run_study(study: Study, wearers: Mapping[str, Examples]) -> Iterator[Committ
             num_saturated=repeated.num_saturated,
             bytes_up=sum(len(data) for sent in messages.values() for data in sent),
             learning_rate=spec.local.learning_rate,
+            quarantined=tuple(region.quarantined),
+            refused=tuple(region.refused),
         )
 
 
@@ -188,6 +224,7 @@ def _start(study: Study) -> _Region:
         task=study.task,
         rounds=RoundsConfig(rounds_per_day=study.num_rounds, num_days=1),
         learning=study.learning,
+        screening=study.screening,
     )
     task = get_task(study.task)
     model = task.initial(study.learning.seed, simulated=study.learning.simulated)
@@ -199,7 +236,7 @@ def _start(study: Study) -> _Region:
         exponents=first_exponents(model, study.learning.clip_norm, 16),
         evaluation_shapes=dict(task.evaluation_shapes),
     )
-    return _Region(config, after(Progress(), started), model)
+    return _Region(config, after(Progress(), started), model, tally=Tally(study.mute_after))
 
 
 def _open(region: _Region, group: Group = ()) -> RoundSpec:
@@ -219,7 +256,7 @@ def _open_slow(
         planned = GroupsPlanned(groups=(group,), reason="the study says so")
         region.progress = after(region.progress, planned)
     spec = _open(region, group)
-    region.slow_sums = _summed(spec, region, _learnt(study, spec, region, wearers, group))
+    region.slow_sums = _summed(study, spec, region, _learnt(study, spec, region, wearers, group))
 
 
 def _slow_round(region: _Region) -> tuple[Group, GroupProgress] | None:
@@ -276,9 +313,14 @@ def _learnt(
     """The update messages of a round, by hospital; what they leave unsaid stays in `region`."""
     rng = np.random.default_rng([study.learning.seed, spec.round_id])
     messages: dict[str, list[bytes]] = {}
-    roster = {name: study.roster[name] for name in study.roster if name in hospitals}
+    muted = {name for name, until in region.muted_until.items() if spec.round_id <= until}
+    roster = {
+        name: [pair for pair in study.roster[name] if pair[0] not in muted]
+        for name in study.roster
+        if name in hospitals
+    }
     for hospital, wristbands in sampled(roster, study.sample_fraction, rng).items():
-        messages[hospital] = []
+        learnt: dict[Identity, LocalUpdate] = {}
         for device, wearer in wristbands:
             who = Identity(REGION, hospital, device)
             models, unsaid = {spec.base_digest: region.model}, region.residuals.get(who)
@@ -286,20 +328,58 @@ def _learnt(
             training = wearers[wearer]
             update = learn(job, training, training.take(slice(0, 0))).update
             if update is not None:
-                messages[hospital].append(update_message(who, spec, update))
+                learnt[who] = update
                 region.residuals[who] = update.residual
+        messages[hospital] = _sent(study, spec, region, learnt)
     return messages
 
 
+def _sent(
+    study: Study, spec: RoundSpec, region: _Region, learnt: Mapping[Identity, LocalUpdate]
+) -> list[bytes]:
+    """What a hospital's wristbands send, and its edge node takes in."""
+    shapes, taken = shapes_of(region.model), []
+    for who, update in replaced(study.attackers, learnt, spec, shapes).items():
+        message = update_message(who, spec, update)
+        if who.device in study.attackers and not _is_taken_in(message, who, spec, shapes):
+            region.refused.append(who.device)
+        else:
+            taken.append(message)
+    return taken
+
+
+def _is_taken_in(message: bytes, who: Identity, spec: RoundSpec, shapes: Shapes) -> bool:
+    """Whether the edge node's own checks accept a message of that sender."""
+    topic = topics.DeviceTopic(who.region, who.hospital, who.device, "update")
+    station = intake.Station(who.region, who.hospital, frozenset({who.device}))
+    received = intake.read(message, topic, "update", station)
+    if isinstance(received, intake.Rejected):
+        return False
+    current = intake.OpenRound(spec, frozenset({who.device}), shapes)
+    return intake.check(received, current) is None
+
+
 def _summed(
-    spec: RoundSpec, region: _Region, messages: Mapping[str, list[bytes]]
+    study: Study, spec: RoundSpec, region: _Region, messages: Mapping[str, list[bytes]]
 ) -> dict[str, np.ndarray[Any, Any]]:
     shapes = shapes_of(region.model)
     aggregates: list[Aggregate] = [
-        aggregate(hospital, spec, shapes, updates, ()) for hospital, updates in messages.items()
+        aggregate(hospital, spec, shapes, updates, (), way=_way(spec, region))
+        for hospital, updates in messages.items()
     ]
+    for each in aggregates:
+        set_aside = [device for device, _ in each.quarantined]
+        region.quarantined += set_aside
+        for device in region.tally.note(set_aside, each.members):
+            region.muted_until[device] = spec.round_id + study.mute_rounds
     first, *others = (a.tensors for a in aggregates)
     return {name: sum((o[name] for o in others), start=value) for name, value in first.items()}
+
+
+def _way(spec: RoundSpec, region: _Region) -> Way | None:
+    if spec.screen is None or spec.screen.reference is None:
+        return None
+    return way_between(region.past[spec.screen.reference], region.model, spec.fixed_point)
 
 
 def _repeated(spec: RoundSpec, region: _Region, sums: Tensors, late: Scaled | None) -> Repeated:

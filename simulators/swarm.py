@@ -16,6 +16,7 @@ import numpy as np
 import structlog
 
 from common.link import BrokerAddress
+from simulators.attackers import Attack
 from simulators.jobs import Identity, Job, Learned
 from simulators.session import Session
 from simulators.shelf import SharedModel
@@ -36,11 +37,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Member:
-    """A wristband of the fleet, its hospital's broker and whose ECG it sees."""
+    """A wristband of the fleet, its hospital's broker, whose ECG it sees and how it is hostile."""
 
     identity: Identity
     broker: str
     wearer: str
+    attack: Attack | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Swarm:
             for member, rng in zip(members, rngs, strict=True)
         ]
         self._spread_first_connects(np.random.default_rng([seed, 1]))
-        self._wearer = {id(s): m.wearer for s, m in zip(self._sessions, members, strict=True)}
+        self._member = {id(s): m for s, m in zip(self._sessions, members, strict=True)}
         self._workers, self._worker_of = _start_workers(members, source, num_workers)
         for worker in self._workers:
             self._selector.register(worker.connection, selectors.EVENT_READ, worker)
@@ -207,10 +209,11 @@ class Swarm:
             session.retry_at = now + spread_s * float(rng.random())
 
     def _start_work(self, session: Session, job: Job) -> None:
-        wearer = self._wearer[id(session)]
+        member = self._member[id(session)]
         self._num_orders += 1
         self._working[self._num_orders] = (session, job)
-        self._worker_of[wearer].submit(self._num_orders, Order(wearer, job))
+        order = Order(member.wearer, job, member.attack)
+        self._worker_of[member.wearer].submit(self._num_orders, order)
 
     def _collect(self, worker: Worker) -> None:
         self._selector.unregister(worker.connection)

@@ -23,6 +23,7 @@ import structlog
 
 from common.errors import PulseRingError
 from common.tasks.task import Examples
+from simulators.attackers import Attack, turned
 from simulators.jobs import Job, Learned
 
 NUM_DUMMY_EXAMPLES = 200
@@ -72,10 +73,11 @@ class ExampleSource:
 
 @dataclass(frozen=True)
 class Order:
-    """A job for one wearer's examples."""
+    """A job for one wearer's examples, done by a hostile wristband if there is an `attack`."""
 
     wearer: str
     job: Job
+    attack: Attack | None = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,8 @@ def carry_out(order: Order, source: ExampleSource) -> Done:
     from simulators.local import learn
 
     try:
-        return learn(order.job, *_examples(source, order.wearer))
+        learned = learn(order.job, *_examples(source, order.wearer))
+        return turned(order.attack, order.job, learned) if order.attack else learned
     except PulseRingError as fault:
         return Failed(fault.message)
 

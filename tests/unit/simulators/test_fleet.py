@@ -6,6 +6,7 @@ import pytest
 
 from common.ecg.sources import synthetic_source
 from common.errors import ConfigError
+from simulators.attackers import Attack
 from simulators.fleet import FleetConfig, default_roster, members_of
 
 SOURCE = synthetic_source()
@@ -81,6 +82,20 @@ def test_faults_of_the_configuration_are_named(tmp_path: Path, text: str, named:
 def test_names_a_device_whose_wearer_is_unknown(tmp_path: Path) -> None:
     config = load(tmp_path, "[hospitals.north]\ndevices = {wb-1 = '101'}")
     with pytest.raises(ConfigError, match=r"hospitals\.north\.devices\.wb-1.*'101'"):
+        members_of(config, SOURCE)
+
+
+def test_hostile_wristbands_are_named_with_what_they_do(tmp_path: Path) -> None:
+    config = load(tmp_path, 'attackers.wb-02 = "flipped"')
+    hostile = {m.identity.device: m.attack for m in members_of(config, SOURCE) if m.attack}
+    assert hostile == {"wb-02": Attack.FLIPPED}
+    with pytest.raises(ConfigError, match=r"attackers\.wb-02"):
+        load(tmp_path, 'attackers.wb-02 = "sleeping"')
+
+
+def test_an_attacker_that_nobody_wears_is_a_mistake(tmp_path: Path) -> None:
+    config = load(tmp_path, 'attackers.wb-99 = "flipped"')
+    with pytest.raises(ConfigError, match="wb-99"):
         members_of(config, SOURCE)
 
 

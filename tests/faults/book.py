@@ -6,6 +6,7 @@ It is the truth that the region's ledgers are held against; the product never re
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -40,7 +41,7 @@ class Made:
     num_saturated: int = 0
     rule: FixedPoint | None = None
 
-    @property
+    @cached_property
     def delivered(self) -> str:
         """What the edge node's ledger calls it, in whichever round it was sent."""
         return f"{tensors_digest(self.tensors)}:{self.num_examples}"

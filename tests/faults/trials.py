@@ -85,7 +85,7 @@ class Tally:
 class Machine:
     """What can be tried on this machine."""
 
-    disk: bool
+    small_disk: bool
     mosquitto: bool
 
     @classmethod
@@ -98,11 +98,11 @@ class Machine:
             small_disk(Path(folder) / "disk"),
         ):
             disk = True
-        return cls(disk=disk, mosquitto=mosquitto_program() is not None)
+        return cls(small_disk=disk, mosquitto=mosquitto_program() is not None)
 
     def surroundings(self, seed: int, number: int) -> Surroundings:
         """Of the schedule of that number."""
-        return surroundings(seed, number // GROUP, disk=self.disk, mosquitto=self.mosquitto)
+        return surroundings(seed, number // GROUP, disk=self.small_disk, mosquitto=self.mosquitto)
 
 
 class Stand:
@@ -142,6 +142,9 @@ def run(
 ) -> Tally:
     """Try the schedules of these numbers; after one that hangs, the next have a new region."""
     tally, machine = Tally(), Machine.look()
+    lacks = [name for name, there in vars(machine).items() if not there]
+    if lacks:
+        tell(f"not tried on this machine: {' and '.join(lacks)}")
     for group, own in groupby(numbers, key=lambda number: number // GROUP):
         waiting = list(own)
         while waiting:

@@ -48,18 +48,23 @@ class Auditor:
     ends: Counter[str] = field(default_factory=Counter)
     fates: Counter[str] = field(default_factory=Counter)
     _proved: int = 0
+    _told: set[str] = field(default_factory=set)
     _folded: set[int] = field(default_factory=set)
 
     def settled(self, *, final: bool = False) -> list[str]:
-        """Look until the books are even, or say what is still odd after `PATIENCE_S`.
+        """Look until the books are even, or say what is newly odd after `PATIENCE_S`.
 
         With `final` the region has finished: no stored update may be without a fate.
         """
         deadline = time.monotonic() + PATIENCE_S
-        while (odd := self._look(final=final)) and time.monotonic() < deadline:
+        while (odd := self._new(final=final)) and time.monotonic() < deadline:
             self.region.supervisor.revive()
             time.sleep(0.25)
+        self._told |= set(odd)
         return odd
+
+    def _new(self, *, final: bool) -> list[str]:
+        return [line for line in self._look(final=final) if line not in self._told]
 
     def _look(self, *, final: bool) -> list[str]:
         num_receipts = len(self.book.receipts)
@@ -70,7 +75,11 @@ class Auditor:
         after = list(self.region.book.read().ended())
         age_s = 0.0 if final else SETTLED_AFTER_S
         old = [entry for entry in before if entry.at < time.time() - age_s]
-        odd = [
+        self.num_receipts = num_receipts
+        self.num_updates = sum(_is_update(key) for e in edges.values() for key in e.rows)
+        self.ends = Counter(entry.body["outcome"]["end"] for entry in after)
+        self.fates = Counter(f for e in edges.values() for f, _ in e.fates.values())
+        return [
             *odd_receipts(told, edges, self.book),
             *odd_rows(edges, self.book),
             *odd_fates(old, after, edges, self._late_bases(), final=final),
@@ -78,12 +87,6 @@ class Auditor:
             *self._replayed(after),
             *self._named(),
         ]
-        if not odd:
-            self.num_receipts = num_receipts
-            self.num_updates = sum(_is_update(key) for e in edges.values() for key in e.rows)
-            self.ends = Counter(entry.body["outcome"]["end"] for entry in after)
-            self.fates = Counter(f for e in edges.values() for f, _ in e.fates.values())
-        return odd
 
     def _named(self) -> Iterator[str]:
         """Every round but the open one has ended, by a name, and with a reason if not committed."""

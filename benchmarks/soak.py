@@ -10,6 +10,7 @@ and ``python -m regional replay`` finds every committed model again.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,6 +34,7 @@ NUM_WRISTBANDS = 500
 MINUTES = 60.0
 FAULT_EVERY_S = 60.0
 QUICK = {"minutes": 2.0, "wristbands": 30, "fault_every_s": 10.0}
+OF_THIS_MACHINE = ("--root", "--beside")
 DOCS = results_file.REPOSITORY / "docs"
 console = Console()
 progress = Console(stderr=True)
@@ -67,7 +69,7 @@ def soak(
         fault_every_s = QUICK["fault_every_s"]
     setting = {"num_wristbands": wristbands, "broker": broker, "seed": seed, "beside": beside}
     document = {**_run(minutes, fault_every_s, wristbands, broker, seed, root), **setting}
-    document |= provenance | {"command": _command(sys.argv[1:])}
+    document |= provenance | {"command": repeating(sys.argv[1:])}
     if as_json:
         results_file.print_json(document)
     else:
@@ -102,8 +104,15 @@ def _table(document: dict[str, Any]) -> Table:
     return table
 
 
-def _command(arguments: list[str]) -> str:
-    return results_file.command(NAME, arguments).replace("make bench-soak", "make soak")
+def repeating(arguments: Sequence[str]) -> str:
+    """The make command that repeats a run; where its files lay and what ran beside it is left out.
+
+    >>> repeating(["--seed", "3", "--root", "here"])
+    "make soak ARGS='--seed 3'"
+    """
+    words = iter(arguments)
+    kept = [word for word in words if word not in OF_THIS_MACHINE or not next(words)]
+    return results_file.command(NAME, kept).replace("make bench-soak", "make soak")
 
 
 def _tell(line: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import soak
 from benchmarks.faultbed.books import Entry
 from benchmarks.soakbed import gauge, page, report
 from benchmarks.soakbed.bed import STEADY, roster_of
@@ -176,6 +177,13 @@ def test_page_has_table_and_drawing(tmp_path: Path) -> None:
     path = page.write(make_document(), tmp_path)
     assert "| regional replay | 2 equal |" in path.read_text()
     assert "descriptors" in (tmp_path / page.DRAWING).read_text()
+
+
+def test_command_that_repeats_a_run_names_no_place() -> None:
+    assert soak.repeating(["--root", "/somewhere", "--seed", "3", "--beside", "much"]) == (
+        "make soak ARGS='--seed 3'"
+    )
+    assert soak.repeating([]) == "make soak"
 
 
 def test_no_drawing_without_readings(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Paho's client, deaf to properties, and one with few system calls for an edge node's traffic.
 
-Paho reads a packet's first byte, each byte of its length and its body by a call of their own, and
+Paho builds objects for the properties and reason of each packet, even where there are none.  It
+reads a packet's first byte, each byte of its length and its body by a call of their own, and
 sends each packet by itself.  Where another thread computes, each such call also waits for Python's
 lock.  `BusyClient` reads ahead what has come, and sends at once all that is to go.
 
@@ -12,28 +13,47 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import MQTTErrorCode
 
-from common.packets import without_properties
+from common.packets import read_publish
 
 READ_AHEAD = 128 << 10
 SEND_AT_ONCE = 64 << 10
 _DISCONNECT = 0xE0
+_BARE_PUBACK = 2  # a packet id, and so success (OASIS MQTT 5.0, section 3.4.2.1)
 
 
 class Client(mqtt.Client):
-    """Paho's client, deaf to the properties of what is published (`without_properties` says why)."""
+    """Paho's client, deaf to the properties of what is published (`read_publish` says why)."""
 
     def _handle_publish(self) -> MQTTErrorCode:
-        packet = self._in_packet
-        body = packet["packet"]
-        bare = without_properties(body, packet["command"] >> 1 & 3)
-        if bare is not body:
-            packet["packet"] = bytearray(bare)
-        return super()._handle_publish()
+        command = self._in_packet["command"]
+        qos = command >> 1 & 3
+        read = read_publish(self._in_packet["packet"], qos)
+        if read is None or qos > 1:  # nothing here subscribes to more
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        message = mqtt.MQTTMessage(read.mid, read.topic)
+        message.payload = read.payload
+        message.qos, message.retain, message.dup = qos, bool(command & 1), bool(command & 8)
+        self._handle_on_message(message)
+        if qos == 1 and not self._manual_ack:
+            return self._send_puback(read.mid)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        body = self._in_packet["packet"]
+        if len(body) != _BARE_PUBACK or self.on_publish or cmd != "PUBACK":
+            return super()._handle_pubackcomp(cmd)
+        with self._out_message_mutex:
+            message = self._out_messages.pop(int.from_bytes(body, "big"), None)
+            if message is None:
+                return MQTTErrorCode.MQTT_ERR_SUCCESS
+            message.info._set_as_published()
+            self._inflight_messages -= 1
+            return self._update_inflight()
 
 
 class BusyClient(Client):

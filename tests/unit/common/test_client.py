@@ -131,6 +131,35 @@ def test_nothing_of_one_connection_is_left_in_the_next(wire: Wire) -> None:
     assert wire.heard == [("t", b"whole")]
 
 
+def test_an_acknowledged_publish_makes_room_for_the_next(wire: Wire) -> None:
+    window = wire.max_inflight_messages
+    infos = [wire.publish("t", b"%02d" % number, qos=1) for number in range(window + 1)]
+    wire.loop_write()
+    assert drain(wire.broker)[-2:] == b"%02d" % (window - 1)
+    for mid in (999, infos[0].mid):  # the first is nobody's
+        wire.broker.sendall(b"\x40\x02" + mid.to_bytes(2, "big"))
+        wire.loop_read()
+    assert [info.is_published() for info in infos] == [True, *[False] * window]
+    wire.loop_write()
+    assert drain(wire.broker)[-2:] == b"%02d" % window
+
+
+def test_a_refused_publish_is_settled_too(wire: Wire) -> None:
+    info = wire.publish("t", b"x", qos=1)
+    wire.broker.sendall(b"\x40\x03" + info.mid.to_bytes(2, "big") + b"\x87")  # not authorized
+    wire.loop_read()
+    assert info.is_published()
+
+
+@pytest.mark.parametrize("manual", [False, True])
+def test_a_message_is_acknowledged_at_once_unless_by_hand(wire: Wire, manual: bool) -> None:
+    wire.manual_ack_set(manual)
+    wire.broker.sendall(publish_packet("t", b"x", mid=77))
+    wire.loop_read()
+    wire.loop_write()
+    assert drain(wire.broker) == (b"" if manual else b"\x40\x02\x00\x4d")
+
+
 def drain_to_end(receive: Callable[[int], bytes]) -> bytes:
     got = b""
     while part := receive(1 << 20):

@@ -38,6 +38,7 @@ from tests.faults.malformed_headers import KEY, NAMES, NUMBERS
 
 GOLDEN = Path(__file__).parents[1] / "contract" / "golden"
 KINDS: dict[str, type[Contract]] = {
+    "aggregate-robust.safetensors": AggregateHeader,
     "aggregate.safetensors": AggregateHeader,
     "device_status.json": DeviceStatus,
     "evaluation.safetensors": EvaluationHeader,
@@ -52,6 +53,7 @@ KINDS: dict[str, type[Contract]] = {
     "ring_plan.json": RingPlan,
     "ring_sum.safetensors": RingSumHeader,
     "round-late.json": RoundSpec,
+    "round-screened.json": RoundSpec,
     "round.json": RoundSpec,
     "sealed.safetensors": SealedHeader,
     "server_state.safetensors": ServerStateHeader,

@@ -40,7 +40,7 @@ def test_port_that_nobody_listens_on_accepts_no_session() -> None:
 def test_machine_without_a_broker_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_process, "find_spec", lambda _name: None)
     monkeypatch.setattr(broker_process, "mosquitto_program", lambda: None)
-    with pytest.raises(ConfigError, match="apt install mosquitto"):
+    with pytest.raises(ConfigError, match="apt-get install -y mosquitto"):
         default_kind()
 
 

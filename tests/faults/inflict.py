@@ -25,7 +25,7 @@ from tests.faults.schedule import Fault, Schedule
 from tests.faults.wristbands import CALM, Wristbands
 
 FILLER = "filler"
-BLOCK = 4096
+BLOCKS = (1 << 20, 1 << 12)
 Undo = Callable[[], None]
 
 
@@ -165,9 +165,10 @@ def fill(folder: Path) -> Undo:
     path = folder / FILLER
     handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
-        with suppress(OSError):
-            while True:
-                os.write(handle, bytes(BLOCK))
+        for block in BLOCKS:
+            with suppress(OSError):
+                while True:
+                    os.write(handle, bytes(block))
     finally:
         os.close(handle)
     return lambda: path.unlink(missing_ok=True)

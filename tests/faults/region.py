@@ -41,7 +41,8 @@ WHOLE_S = 90.0
 ANSWER_S = 10.0
 MUTE_S = 2.0
 KEEP_ROUNDS = 60
-DISK_BYTES = 16 << 20
+DISK_BYTES = 64 << 20
+"""More than the write-ahead log of a ledger grows to: 1000 pages of 16 KiB."""
 
 
 @dataclass(frozen=True)

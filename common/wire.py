@@ -178,6 +178,8 @@ def _split(text: str) -> tuple[str, str]:
     metadata, end = _read_json(text, len(_HEAD))
     if "\\u" in text[:end]:  # where Python and Rust could differ: half a surrogate pair
         raise ValueError
+    if text[end : end + 1] != "}":  # a second key, which may be the same again and then wins
+        raise ValueError
     return metadata, text[end:].rstrip(" ")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.faults.hostile import Case, kind
+from tests.faults.hostile import ANY_BUT_STORED, Case, kind
 from tests.faults.malformed_files import JUNK, METADATA, file_of, taken_apart
 
 KEY = "pulsering"
@@ -63,6 +63,14 @@ def metadata_under_another_key(case: Case) -> bytes:
 @kind("malformed")
 def metadata_with_more_keys(case: Case) -> bytes:
     return with_metadata(case, {KEY: json.dumps(stated(case)), "format": "pt"})
+
+
+@kind(*ANY_BUT_STORED)
+def metadata_key_given_twice(case: Case) -> bytes:
+    header, body = taken_apart(case.valid)
+    own = f'"{KEY}": '
+    twice = own + json.dumps(case.rng.choice(("", "{}", header[METADATA][KEY]))) + ", " + own
+    return file_of(json.dumps(header).replace(own, twice, 1).encode(), body)
 
 
 @kind("malformed")

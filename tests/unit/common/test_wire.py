@@ -163,6 +163,14 @@ def test_header_beyond_what_the_reader_allows_is_refused_before_it_is_parsed() -
     assert caught.value.data["reason"] == Reason.MALFORMED
 
 
+@pytest.mark.parametrize("key", ['"pulsering"', '"pulser\\u0069ng"'])
+def test_metadata_key_given_twice_reads_the_same_every_time(key: str) -> None:
+    text = json.dumps(METADATA["pulsering"])
+    header = f'{{"__metadata__":{{"pulsering":"no message",{key}:{text}}}}}'.encode()
+    data = struct.pack("<Q", len(header)) + header
+    assert [decode(data, ModelHeader)[0] for _ in range(3)] == [HEADER] * 3
+
+
 @pytest.mark.parametrize("number", ["-1", "9007199254740993", "9" * 4000, "1e999", "NaN"])
 def test_numbers_that_no_round_has_break_the_schema(number: str) -> None:
     text = METADATA["pulsering"].replace('"made_by_round": 3', f'"made_by_round": {number}')

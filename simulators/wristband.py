@@ -156,7 +156,7 @@ class Wristband:
                 self._made = made
                 self._post("update", made, now)
             elif made.is_late_for(spec):
-                self._late = made
+                self._put_off(made)
                 self._post("late", made, now)
         if learned.evaluation and learned.spec.round_id == spec.round_id:
             self._evaluated_round = spec.round_id
@@ -214,7 +214,8 @@ class Wristband:
         if before and before.cycle != spec.cycle:
             self._residual = None
         if self._made and not self._made.fits(spec):
-            self._late = self._made if self._made.is_late_for(spec) else self._late
+            if self._made.is_late_for(spec):
+                self._put_off(self._made)
             self._made = None
             self._outbox.discard("update")
         if self._late and not self._late.is_late_for(spec):
@@ -229,6 +230,11 @@ class Wristband:
                 self._post("late", self._late, now)
         wanted = {spec.base_digest, *spec.evaluate}
         self._models = {d: model for d, model in self._models.items() if d in wanted}
+
+    def _put_off(self, made: _Made) -> None:
+        """Make it the late update; what settles the one before settles nothing of it."""
+        self._late = made
+        self._outbox.discard("late")
 
     def _receipted(self, receipt: Receipt) -> list[Action]:
         if receipt.device != self.identity.device:

@@ -24,6 +24,7 @@ from tests.unit.simulators.builders import (
     deliver,
     invite,
     learned,
+    make_model,
     make_spec,
     make_wristband,
     model_bytes,
@@ -66,6 +67,24 @@ def test_a_late_update_and_the_new_one_wait_for_a_receipt_each() -> None:
     assert band.num_unreceipted == 2
     band.received(RECEIPT, receipt(late.payload, "update"), NOW + 4)
     band.received(RECEIPT, receipt(fresh.payload, "update"), NOW + 4)
+    assert band.num_unreceipted == 0
+
+
+def test_the_receipt_of_one_late_update_settles_no_later_one() -> None:
+    band = make_wristband()
+    last = make_model(2.0)
+    oldest, older = tensors_digest(BASE), tensors_digest(LATER)
+    deliver(band, make_spec())
+    spec = make_spec(LATER, 2, max_staleness=2, late_bases=(oldest,), evaluate=())
+    [first] = only(Publish, band.received(INVITE, invite(spec), NOW + 2))
+    [work] = only(Work, band.received(model_topic(LATER), model_bytes(LATER), NOW + 2))
+    band.worked(learned(work.job.spec), NOW + 3)
+    spec = make_spec(last, 3, max_staleness=2, late_bases=(older, oldest), evaluate=())
+    [second] = only(Publish, band.received(INVITE, invite(spec), NOW + 4))
+    assert wire.decode(second.payload, UpdateHeader)[0].base_digest == older
+    band.received(RECEIPT, receipt(first.payload, "update"), NOW + 5)
+    assert band.num_unreceipted == 1
+    band.received(RECEIPT, receipt(second.payload, "update"), NOW + 5)
     assert band.num_unreceipted == 0
 
 

@@ -20,10 +20,15 @@ Body = dict[str, Any]
 SET_ASIDE = "quarantined: "
 """Before the reason why an update was quarantined, where refusals are listed."""
 
-# An update without a fate keeps its round where it is.
+# An update without a fate keeps its round where it is, and those of its base, which say how it was
+# made; so does one that may still come late.
 _OLDEST = """
     SELECT round_id FROM rounds WHERE round_id <= (SELECT MAX(round_id) FROM rounds) - ?
         AND round_id NOT IN (SELECT round_id FROM waiting)
+        AND json_extract(spec, '$.base_digest') NOT IN (
+            SELECT base_digest FROM waiting
+            UNION SELECT value FROM rounds AS newest, json_each(newest.spec, '$.late_bases')
+            WHERE newest.round_id = (SELECT MAX(round_id) FROM rounds))
     ORDER BY round_id LIMIT 1
 """
 _ROUND = """

@@ -243,7 +243,8 @@ class Ledger:
             (json.dumps([spec.base_digest, *spec.late_bases]),),
         ).fetchall()
         evaluated = self._db.execute(
-            "SELECT device FROM messages WHERE subject = 'evaluation' AND key = ?",
+            "SELECT device FROM messages JOIN payloads ON message_id = id"
+            " WHERE subject = 'evaluation' AND key = ?",
             (str(spec.round_id),),
         )
         quarantined = self._db.execute(
@@ -338,8 +339,9 @@ class Ledger:
         return Frozen(digest, weight, num_updates, num_evaluations, path, bool(complete))
 
     def has_outcome(self, round_id: int) -> bool:
-        """Whether the end of a round is known here."""
-        return self._any("SELECT 1 FROM outcomes WHERE round_id = ?", round_id)
+        """Whether the end of a round is known here, or was long ago (it is archived)."""
+        query = "SELECT round_id FROM outcomes UNION ALL SELECT round_id FROM archives"
+        return self._any(f"SELECT 1 FROM ({query}) WHERE round_id = ?", round_id)  # noqa: S608 -- ours
 
     def settle(self, outcome: RoundOutcome, hospital: str, now: float) -> None:
         """Record how a round ended, and the fate of each update whose base it committed.

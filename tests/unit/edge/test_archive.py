@@ -124,6 +124,29 @@ def test_round_with_an_update_that_waits_stays_and_later_ones_go(
     assert reports.waiting(tmp_path) == 2
 
 
+def test_the_end_of_an_archived_round_is_still_known(ledger: Ledger) -> None:
+    play(ledger, 1)
+    play(ledger, 2)
+    assert ledger.archive_oldest(1, now=9e9)
+    assert ledger.has_outcome(1)
+
+
+def test_round_of_a_base_that_a_late_update_may_name_stays(ledger: Ledger) -> None:
+    play(ledger, 1)
+    late = {"max_staleness": 1, "late_bases": (BASES[1],)}
+    with ledger.transaction():
+        ledger.open_round(make_spec(2, BASES[2], **late), sorted(ROSTER), 1.0)
+        late_update = make_update("band-c", round_id=2, base_digest=BASES[1])
+        ledger.store(received(late_update, "band-c"), 1.0)
+    assert ledger.archive_oldest(1, now=9e9) is None
+    with ledger.transaction():
+        ledger.open_round(make_spec(3, BASES[3]), sorted(ROSTER), 1.0)
+    assert ledger.archive_oldest(1, now=9e9) is None  # that late update has no fate yet
+    with ledger.transaction():
+        ledger.mark_stale([BASES[3]], 3, 1.0)
+    assert ledger.archive_oldest(1, now=9e9) is not None
+
+
 def make_round(round_id: int, base: str) -> Round:
     return Round(make_spec(round_id, base), ROSTER, SHAPES)
 

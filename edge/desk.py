@@ -71,7 +71,7 @@ class Desk:
         sqlite3.Error
             When the commit failed; then nothing of the batch is stored.
         """
-        with self._ledger.transaction():
+        with self._standing.undone_on_failure(), self._ledger.transaction():
             answers = [answer for one in batch if (answer := self._answer(one, current, now))]
         if current:
             for answer in answers:

@@ -212,7 +212,6 @@ class Node:
 
     def _adopt(self, spec: RoundSpec, now: float) -> None:
         self._catch_up(spec.round_id, (spec.base_digest, *spec.late_bases), now)
-        self._withdraw(now)
         current = self._load(spec)
         if self._ledger.round(spec.round_id) is None:
             able = self._roster - self._standing.barred(now)
@@ -220,6 +219,8 @@ class Node:
             with self._ledger.transaction():
                 self._ledger.open_round(spec, invited, now)
             current.invited = invited
+        self._withdraw(now)  # what no ring can be adding up any more, now that a round follows
+        self._refresh(current)
         self._models.keep_only(spec)
         self._round, self._finished = current, False
         self._offers_renewed = False
@@ -256,10 +257,15 @@ class Node:
 
     def _catch_up(self, round_id: int, base_digests: Iterable[str], now: float) -> None:
         region, hospital = self._config.region, self._config.hospital
+        if self._standing.revoked:  # what no ring counted is withdrawn before the rest is stale
+            fates.learn_missed(self._ledger, self._models, region, hospital, round_id, now)
+            self._withdraw(now)
         fates.catch_up(self._ledger, self._models, region, hospital, round_id, base_digests, now)
 
     def _heed_operators(self, now: float) -> None:
-        if self._ledger.changed_elsewhere() or not self._heeded:
+        if self._ledger.changed_elsewhere():
+            self._heeded = False  # until all of it was done: a step that fails is repeated
+        if not self._heeded:
             self._standing.read()
             self._withdraw(now)
             self._offers.retract(self._standing.revoked)

@@ -8,7 +8,8 @@ next turn and is alone in giving fates.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from common.messages import Fate, Reason
@@ -78,6 +79,16 @@ class Standing:
         self.revoked: frozenset[str] = frozenset()
         self._muted_until: dict[str, float] = {}
         self.read()
+
+    @contextmanager
+    def undone_on_failure(self) -> Iterator[None]:
+        """Forget what was noted inside when that fails, as the ledger does: it will come again."""
+        faults, muted_until = self._faults.copy(), self._muted_until.copy()
+        try:
+            yield
+        except BaseException:
+            self._faults, self._muted_until = faults, muted_until
+            raise
 
     def read(self) -> None:
         """Read consents and mutes again."""

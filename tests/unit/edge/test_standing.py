@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from common import topics
+from common import topics, wire
 from common.digest import tensors_digest
+from common.mailbox import message_path
 from common.messages import Reason, RoundSpec
 from edge import reports
 from edge.ledger import Consent, Ledger
@@ -50,6 +53,16 @@ def decide(hospital: Hospital, device: str, consent: Consent) -> None:
     with beside.transaction():
         beside.decide(device, consent, "by letter", 1.0)
     beside.close()
+
+
+@contextmanager
+def full_disk(hospital: Hospital, table: str) -> Iterator[None]:
+    """Within it the node can insert nothing into that table."""
+    db = hospital.ledger._db
+    fault = "SELECT RAISE (FAIL, 'disk is full')"
+    db.execute(f"CREATE TEMP TRIGGER full BEFORE INSERT ON {table} BEGIN {fault}; END")
+    yield
+    db.execute("DROP TRIGGER full")
 
 
 def standings(hospital: Hospital, now: float = 1.0) -> dict[str, str]:
@@ -147,6 +160,43 @@ def test_a_revocation_made_while_the_node_was_stopped_holds_at_its_next_start(
     assert hospital.fates() == {"band-a": "withdrawn"}
 
 
+def test_a_revocation_that_could_not_be_acted_on_at_once_is_acted_on_later(
+    hospital: Hospital,
+) -> None:
+    hospital.deliver("band-a", "band-b")
+    decide(hospital, "band-a", "revoked")
+    with full_disk(hospital, "fates"):
+        assert hospital.step().error == "disk is full"
+    hospital.step(now=3.0)
+    assert hospital.fates() == {"band-a": "withdrawn", "band-b": "waiting"}
+
+
+def test_a_round_whose_end_nobody_told_keeps_no_revoked_update_for_the_next(
+    hospital: Hospital,
+) -> None:
+    hospital.deliver(*ROSTER)
+    hospital.step()
+    decide(hospital, "band-a", "revoked")
+    hospital.step()
+    assert hospital.fates()["band-a"] == "waiting"
+    assert hospital.hear(make_state(revision=2, spec=make_spec(2))).num_stored == 2
+    assert hospital.step().weight == 2
+    assert hospital.fates() == {"band-a": "withdrawn", "band-b": "waiting", "band-c": "waiting"}
+
+
+def test_what_a_ring_did_not_commit_is_withdrawn_before_what_is_old_is_stale(
+    hospital: Hospital,
+) -> None:
+    hospital.deliver(*ROSTER)
+    hospital.step()
+    decide(hospital, "band-a", "revoked")
+    hospital.step()
+    path = message_path(REGION, "ring", 1, "outcome.json")
+    hospital.coordinators.put(path, wire.encode_json(make_outcome(1, end="skipped")))
+    hospital.hear(make_state(revision=3, spec=following()))
+    assert hospital.fates() == {"band-a": "withdrawn", "band-b": "stale", "band-c": "stale"}
+
+
 def test_a_readmitted_wristband_is_invited_to_the_next_round(hospital: Hospital) -> None:
     decide(hospital, "band-a", "revoked")
     hospital.step()
@@ -177,6 +227,28 @@ def test_a_mute_outlives_a_restart_and_ends_by_itself(hospital: Hospital) -> Non
     assert send_faulty(hospital, "band-a", 1, now=3000.0) == [Reason.MUTED]
     assert send_faulty(hospital, "band-a", 1, now=3602.0) == [Reason.NORM]
     assert standings(hospital, now=3602.0)["band-a"] == "listened to"
+
+
+def test_a_refusal_that_was_not_recorded_is_blamed_once_only(hospital: Hospital) -> None:
+    batch = [make_incoming(make_update("band-a", tensors=TOO_LONG), "band-a")]
+    batch.append(make_incoming(make_update("band-b"), "band-b"))
+    with full_disk(hospital, "messages"):
+        for _ in range(9):
+            with suppress(sqlite3.Error):
+                hospital.node.on_messages(batch, 1.0)
+    hospital.node.on_messages(batch, 1.0)
+    assert hospital.standing.muted(2.0) == frozenset()
+    assert send_faulty(hospital, "band-a", 5) == [Reason.NORM] * 4 + [Reason.MUTED]
+
+
+def test_a_mute_that_was_not_recorded_does_not_hold(hospital: Hospital) -> None:
+    faulty = make_incoming(make_update("band-a", tensors=TOO_LONG), "band-a")
+    batch = [*[faulty] * 5, make_incoming(make_update("band-b"), "band-b")]
+    with full_disk(hospital, "messages"), suppress(sqlite3.Error):
+        hospital.node.on_messages(batch, 1.0)
+    assert hospital.standing.muted(1.0) == frozenset()
+    hospital.node.on_messages(batch, 1.0)
+    assert standings(hospital)["band-a"] == "muted"
 
 
 def test_a_stored_message_forgives_what_was_before(hospital: Hospital) -> None:
@@ -213,3 +285,12 @@ def test_no_rule_mutes_nobody(tmp_path: Path) -> None:
         standing.blame("band-a", Reason.MALFORMED, 1.0)
     assert standing.barred(2.0) == frozenset()
     ledger.close()
+
+
+def test_a_revoked_wristband_s_evaluation_is_not_stated(hospital: Hospital) -> None:
+    hospital.hear(make_state(revision=2, spec=make_spec(2, evaluate=(BASE,), min_devices=2)))
+    for device in ("band-a", "band-b"):
+        evaluation = make_incoming(make_evaluation(device, round_id=2), device, "evaluation")
+        hospital.node.on_messages([evaluation], 1.0)
+    decide(hospital, "band-a", "revoked")
+    assert hospital.step().num_evaluated == 1

@@ -32,6 +32,7 @@ from edge.upgrade import add_tables
 FORMAT = 1
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
+_ALWAYS = frozenset({FILE_NAME, PRIVATE_NAME, PUBLIC_NAME})
 _OPEN_AGGREGATES = """
     SELECT path FROM aggregates WHERE round_id NOT IN (SELECT round_id FROM outcomes)
 """
@@ -43,7 +44,7 @@ def back_up(state_dir: Path, hospital: str, to: Path, now: float) -> dict[str, A
     Raises
     ------
     ConfigError
-        When there is no ledger, or `to` exists.
+        When there is no ledger, or `to` exists, or its folder does not.
     OSError
         When it cannot be written.
     """
@@ -52,6 +53,8 @@ def back_up(state_dir: Path, hospital: str, to: Path, now: float) -> dict[str, A
         raise ConfigError(f"{ledger} does not exist: no edge node has run with this state_dir")
     if to.exists():
         raise ConfigError(f"--to {to} exists: a backup overwrites nothing")
+    if not to.parent.is_dir():
+        raise ConfigError(f"--to {to}: there is no folder {to.parent}")
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=to.parent or ".") as folder:
         files = dict(_collect(state_dir, Path(folder)))
         manifest = _manifest(files, hospital, now) | _counts(Path(folder))
@@ -155,23 +158,24 @@ def _read_manifest(tar: tarfile.TarFile, source: Path, hospital: str) -> dict[st
         manifest: dict[str, Any] = json.loads(file.read() if file else b"")
         known = manifest["format"] == FORMAT
         whose = str(manifest["hospital"])
-        names = list(manifest["files"])
-        float(manifest["made_at"]), int(manifest["last_round_id"])
-    except (ValueError, LookupError, TypeError) as fault:
+        names = {name: str(stated["sha256"]) for name, stated in manifest["files"].items()}
+        float(manifest["made_at"]), int(manifest["last_round_id"]), int(manifest["waiting_updates"])
+    except (ValueError, LookupError, TypeError, AttributeError) as fault:
         raise ConfigError(f"--from {source} is no backup of an edge node: {fault}") from fault
     if not known:
         raise ConfigError(f"--from {source} has format {manifest['format']}, not {FORMAT}")
     if whose != hospital:
         raise ConfigError(f"--from {source} is a backup of hospital {whose}, not of {hospital}")
-    if FILE_NAME not in names or not all(_is_ours(name) for name in names):
+    if not set(names) >= _ALWAYS or not all(_is_ours(name) for name in names):
         raise ConfigError(f"--from {source} is no backup of an edge node: {', '.join(names)[:200]}")
     return manifest
 
 
 def _is_ours(name: str) -> bool:
-    plain = name in (FILE_NAME, PRIVATE_NAME, PUBLIC_NAME)
     folder, _, leaf = name.partition("/")
-    return plain or (folder == "rounds" and "/" not in leaf and leaf.startswith("aggregate-"))
+    return name in _ALWAYS or (
+        folder == "rounds" and "/" not in leaf and leaf.startswith("aggregate-")
+    )
 
 
 def _extract(tar: tarfile.TarFile, name: str, stated: dict[str, Any], folder: Path) -> None:
@@ -194,6 +198,7 @@ def _check_ledger(path: Path) -> None:
     try:
         with closing(sqlite3.connect(path)) as db:
             (said,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            db.execute("SELECT 1 FROM rounds LIMIT 1")  # an empty file passes the check
     except sqlite3.DatabaseError as fault:
         said = str(fault)
     if said != "ok":

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -49,6 +53,20 @@ def saved(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
 def names(path: Path) -> list[str]:
     with tarfile.open(path) as tar:
         return tar.getnames()
+
+
+def forged(
+    tmp_path: Path, manifest: dict[str, Any], files: Mapping[str, bytes] = MappingProxyType({})
+) -> Path:
+    """A backup that says of its `files` what they are."""
+    said = {name: {"sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+    members = {MANIFEST: json.dumps(manifest | ({"files": said} if said else {})).encode()}
+    with tarfile.open(tmp_path / "forged.tar", "w") as tar:
+        for name, data in (members | dict(files)).items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return tmp_path / "forged.tar"
 
 
 def test_restored_state_is_the_one_that_was_saved(tmp_path: Path) -> None:
@@ -133,18 +151,41 @@ def test_flipped_bit_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "rounds/../evil", "rounds/evil", "evil"])
 def test_names_that_a_backup_does_not_hold_are_refused(tmp_path: Path, name: str) -> None:
-    manifest = {
-        "format": 1,
-        "hospital": HOSPITAL,
-        "files": {FILE_NAME: {"sha256": ""}, name: {"sha256": ""}},
-    }
-    data = json.dumps(manifest).encode()
-    entry = tarfile.TarInfo(MANIFEST)
-    entry.size = len(data)
-    with tarfile.open(tmp_path / "evil.tar", "w") as tar:
-        tar.addfile(entry, io.BytesIO(data))
+    _, manifest = saved(tmp_path)
+    manifest["files"][name] = {"sha256": ""}
+    with pytest.raises(ConfigError, match=f"is no backup.*{re.escape(name)}"):
+        restore(tmp_path / "new", HOSPITAL, forged(tmp_path, manifest), now=9.0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": [FILE_NAME, PRIVATE_NAME, PUBLIC_NAME]},
+        {"files": {FILE_NAME: {}}},
+        {"files": {FILE_NAME: 5}},
+        {"files": {FILE_NAME: {"sha256": "0"}}},
+        {"made_at": None},
+        {"waiting_updates": "many"},
+    ],
+)
+def test_a_manifest_of_another_form_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    _, manifest = saved(tmp_path)
     with pytest.raises(ConfigError, match="is no backup"):
-        restore(tmp_path / "new", HOSPITAL, tmp_path / "evil.tar", now=9.0)
+        restore(tmp_path / "new", HOSPITAL, forged(tmp_path, manifest | changes), now=9.0)
+
+
+def test_a_ledger_without_tables_is_not_put_back(tmp_path: Path) -> None:
+    _, manifest = saved(tmp_path)
+    path = forged(tmp_path, manifest, dict.fromkeys(manifest["files"], b""))
+    with pytest.raises(PulseRingError, match="ledger is damaged: no such table"):
+        restore(tmp_path / "new", HOSPITAL, path, now=9.0)
+    assert not (tmp_path / "new" / FILE_NAME).exists()
+
+
+def test_a_backup_into_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    make_state(tmp_path / "state").close()
+    with pytest.raises(ConfigError, match="there is no folder"):
+        back_up(tmp_path / "state", HOSPITAL, tmp_path / "away" / "saved.tar", now=5.0)
 
 
 def test_nothing_that_may_have_counted_after_the_backup_counts_again(tmp_path: Path) -> None:

@@ -271,7 +271,8 @@ class Node:
             self._offers.retract(self._standing.revoked)
             self._heeded = True
         if self._round:
-            self._round.excused = self._standing.barred(now)
+            # Whoever is listened to again meanwhile was told to send nothing more in this round.
+            self._round.excused |= self._standing.barred(now)
 
     def _withdraw(self, now: float) -> None:
         """Give the revoked wristbands' updates their fate, but for those a ring may be adding up."""

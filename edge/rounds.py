@@ -33,7 +33,7 @@ class Round:
 
     `updated` holds every device with a stored update for the round's base that has no fate yet,
     whichever round it was sent in; `late` those with one for a late base; `excused` those that
-    nothing is expected of any more.
+    nothing is expected of in this round any more, even if they are listened to again.
     """
 
     spec: RoundSpec

@@ -205,6 +205,16 @@ def test_a_readmitted_wristband_is_invited_to_the_next_round(hospital: Hospital)
     assert status.num_invited == 3
 
 
+def test_a_round_whose_invite_was_taken_back_does_not_wait_for_one_readmitted(
+    hospital: Hospital,
+) -> None:
+    decide(hospital, "band-a", "revoked")
+    hospital.step()
+    decide(hospital, "band-a", "given")
+    hospital.deliver("band-b", "band-c")
+    assert hospital.step().complete
+
+
 def test_revoked_wristbands_are_not_sampled(hospital: Hospital) -> None:
     decide(hospital, "band-a", "revoked")
     status = hospital.hear(make_state(revision=2, spec=following()))

@@ -318,7 +318,7 @@ class Node:
             complete=current.complete,
             path=name,
         )
-        with self._ledger.transaction():
+        with self._standing.undone_on_failure(), self._ledger.transaction():
             self._ledger.freeze(
                 spec.round_id, frozen, sums.members, now, sums.late_members, sums.quarantined
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 
 from common.messages import Fate, Reason
@@ -84,10 +85,11 @@ class Standing:
     def undone_on_failure(self) -> Iterator[None]:
         """Forget what was noted inside when that fails, as the ledger does: it will come again."""
         faults, muted_until = self._faults.copy(), self._muted_until.copy()
+        tally = deepcopy(self._tally)
         try:
             yield
         except BaseException:
-            self._faults, self._muted_until = faults, muted_until
+            self._faults, self._muted_until, self._tally = faults, muted_until, tally
             raise
 
     def read(self) -> None:

@@ -220,6 +220,19 @@ def test_a_node_mutes_who_is_set_aside_round_after_round(hospital: Hospital) -> 
     assert hospital.standing.barred(1.5) == {"band-c"}
 
 
+def test_an_aggregate_that_was_not_recorded_sets_nobody_aside(hospital: Hospital) -> None:
+    db = hospital.ledger._db
+    db.execute("CREATE TABLE beside (id REFERENCES messages (id) DEFERRABLE INITIALLY DEFERRED)")
+    fails_at_the_commit = "INSERT INTO beside VALUES (-1)"
+    db.execute(f"CREATE TRIGGER full AFTER INSERT ON aggregates BEGIN {fails_at_the_commit}; END")
+    open_with_a_loud_band(hospital, screened())
+    for second in range(9):
+        assert hospital.step(2.0 + 2 * second).phase == "collecting"
+    db.execute("DROP TRIGGER full")
+    assert hospital.step(30.0).phase == "ready"
+    assert hospital.standing.muted(30.0) == frozenset()
+
+
 def test_without_a_screen_nothing_is_set_aside(hospital: Hospital) -> None:
     open_with_a_loud_band(hospital, make_spec())
     assert hospital.told().weight == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -275,6 +276,10 @@ def _archive_all(folder: Path, keep_rounds: int, tell: Callable[[str], None]) ->
             tell(f"round {done.round_id}")
         tell("giving disk back")
         ledger.give_back()
+    except sqlite3.Error as fault:
+        raise told(
+            f"{folder / FILE_NAME} takes nothing: {fault}; {num} rounds archived", 1
+        ) from fault
     finally:
         ledger.close()
     return num

@@ -7,7 +7,7 @@ from select import select
 from types import TracebackType
 from typing import Self
 
-ANSWER_S = 5.0
+CONNECT_S, ANSWER_S = 20.0, 5.0
 KEEPALIVE_S = 600  # it never pings
 PUBACK, DISCONNECT = 0x40, 0xE0
 
@@ -52,12 +52,13 @@ class RawPublisher:
     """One connection with a clean session."""
 
     def __init__(self, host: str, port: int, client_id: str) -> None:
-        self._sock = socket.create_connection((host, port), timeout=ANSWER_S)
+        self._sock = socket.create_connection((host, port), timeout=CONNECT_S)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         rest = text("MQTT") + b"\x05\x02" + KEEPALIVE_S.to_bytes(2, "big") + b"\0" + text(client_id)
         self._sock.sendall(b"\x10" + number(len(rest)) + rest)
         answer = self._sock.recv(4096)
         assert answer[:1] == b"\x20", f"no CONNACK: {answer!r}"
+        self._sock.settimeout(ANSWER_S)
         self.num_unanswered = 0
         self._unread = bytearray()
 

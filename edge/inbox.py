@@ -12,7 +12,7 @@ from edge.desk import Incoming
 MB = 1_000_000
 MAX_MESSAGES = 256
 MAX_BYTES = 64 * MB
-MAX_BATCH = 128
+MAX_BATCH = 64
 MAX_BATCH_BYTES = 16 * MB
 MAX_NEWS = 1024
 # A commit costs the same for one message as for ten: while they keep coming, ten are awaited.

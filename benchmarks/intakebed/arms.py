@@ -31,6 +31,7 @@ class Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # as edge node and broker: the scheduler shares out by session
         )
 
     def say(self, line: str) -> None:

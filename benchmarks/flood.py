@@ -67,7 +67,7 @@ def _attack(case: Case) -> str:
 def _table(cases: list[dict[str, Any]]) -> Table:
     table = Table(title="Receipts of good wristbands, alone → beside an attack (medians of turns)")
     for column in (
-        *("broker", "attack/s", "mute_after", "receipts/s", "ratio"),
+        *("broker", "attack/s", "offered/s", "receipts/s", "ratio"),
         *("slowest second", "p95 ms", "worst ms", "RSS MiB"),
     ):
         table.add_column(column, justify="right")
@@ -76,8 +76,8 @@ def _table(cases: list[dict[str, Any]]) -> Table:
         table.add_row(
             case["broker"],
             f"{case['attacked_per_s']:.0f}",
-            str(case["mute_after"]),
-            " → ".join(f"{turn['rate_per_s']:.1f}" for turn in turns),
+            " → ".join(f"{turn['offered_per_s']:.0f}" for turn in turns),
+            " → ".join(f"{turn['rate_per_s']:.0f}" for turn in turns),
             f"{case['ratio']:.3f}",
             *(
                 " → ".join(f"{turn[name]:.0f}" for turn in turns)

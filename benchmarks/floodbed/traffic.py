@@ -27,11 +27,13 @@ POLL_S = 0.02
 class Delivered:
     """Receipts for `num` updates, `rate_per_s` from the first publish to the last receipt.
 
-    `slowest_second` is how many receipts came in the poorest second between first and last publish.
+    `offered_per_s` is how fast they were published: a machine that is busy with other things slows
+    those who publish, too.  `slowest_second` is how many receipts came in the poorest second between first and last publish.
     """
 
     num: int
     num_stored: int
+    offered_per_s: float
     rate_per_s: float
     slowest_second: float
     median_ms: float
@@ -125,6 +127,7 @@ class GoodTraffic:
         return Delivered(
             num=len(names),
             num_stored=sum(self._received[name][1] == "stored" for name in names),
+            offered_per_s=(len(names) - 1) / (last_sent - first),
             rate_per_s=len(names) / (came[-1] - first),
             slowest_second=float(seconds.min()),
             median_ms=float(np.median(waits)),

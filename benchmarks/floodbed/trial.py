@@ -170,7 +170,7 @@ def _summary(alone: Sequence[Delivered], beside: Sequence[Delivered]) -> Figures
     return {**figures, "ratio": round(median(ratios), 3), "worst_ratio": round(min(ratios), 3)}
 
 
-_FIELDS = ("rate_per_s", "slowest_second", "median_ms", "p95_ms", "worst_ms")
+_FIELDS = ("offered_per_s", "rate_per_s", "slowest_second", "median_ms", "p95_ms", "worst_ms")
 
 
 def _of_attacks(attacks: Sequence[Figures]) -> Figures:

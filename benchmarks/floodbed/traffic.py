@@ -129,7 +129,7 @@ class GoodTraffic:
             num_stored=sum(self._received[name][1] == "stored" for name in names),
             offered_per_s=(len(names) - 1) / (last_sent - first),
             rate_per_s=len(names) / (came[-1] - first),
-            slowest_second=float(seconds.min()),
+            slowest_second=float(seconds.min()) if seconds.size else 0.0,
             median_ms=float(np.median(waits)),
             p95_ms=float(np.percentile(waits, 95)),
             worst_ms=max(waits),

@@ -122,7 +122,7 @@ class GoodTraffic:
     def _delivered(self, names: Sequence[str], sent: dict[str, float]) -> Delivered:
         came = np.array(sorted(self._received[name][0] for name in names))
         first, last_sent = min(sent.values()), max(sent.values())
-        seconds = np.histogram(came, np.arange(came[0], last_sent, 1.0))[0]
+        seconds = np.histogram(came, np.arange(first, last_sent, 1.0))[0]
         waits = [1000 * (self._received[name][0] - sent[name]) for name in names]
         return Delivered(
             num=len(names),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ NUM_SESSIONS = 8
 WINDOW = 16
 CONNECT_TIMEOUT_S = 10.0
 POLL_S = 0.02
+RESEND_S, RESEND_PER_S = 5.0, 500.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Delivered:
     """
 
     num: int
+    num_resent: int
     num_stored: int
     offered_per_s: float
     rate_per_s: float
@@ -56,19 +59,36 @@ class GoodTraffic:
         PulseRingError
             When one does not come within `timeout_s` after the last publish.
         """
-        packets = [self._packet(name, number) for number, name in enumerate(names)]
-        link = self._listen(names)
-        try:
-            sent = self._publish(names, packets, rate_per_s)
-            deadline = time.monotonic() + timeout_s
-            while any(name not in self._received for name in names):
-                if time.monotonic() > deadline:
-                    lost = [name for name in names if name not in self._received]
-                    raise PulseRingError(f"no receipt for {len(lost)} updates, such as {lost[0]}")
-                time.sleep(POLL_S)
-        finally:
-            link.stop()
-        return self._delivered(names, sent)
+        packets = {name: self._packet(name, number) for number, name in enumerate(names)}
+        broker = self._ward.broker
+        with ExitStack() as stack:
+            link = self._listen(names)
+            stack.callback(link.stop)
+            sessions = [
+                stack.enter_context(
+                    RawPublisher(broker.host, broker.port, f"band-{names[0]}-{number}")
+                )
+                for number in range(NUM_SESSIONS)
+            ]
+            sent = _publish(sessions, packets, rate_per_s)
+            num_resent = self._await_receipts(sessions, packets, timeout_s)
+        return self._delivered(names, sent, num_resent)
+
+    def _await_receipts(
+        self, sessions: Sequence[RawPublisher], packets: Mapping[str, bytes], timeout_s: float
+    ) -> int:
+        """Wait, and send again every `RESEND_S` what has no receipt, as a wristband does."""
+        began, num_resent = time.monotonic(), 0
+        resend_at = began + RESEND_S
+        while waiting := [name for name in packets if name not in self._received]:
+            now = time.monotonic()
+            if now > began + timeout_s:
+                raise PulseRingError(f"no receipt for {len(waiting)} updates, such as {waiting[0]}")
+            if now > resend_at:
+                _publish(sessions, {name: packets[name] for name in waiting}, RESEND_PER_S)
+                resend_at, num_resent = now + RESEND_S, num_resent + len(waiting)
+            time.sleep(POLL_S)
+        return num_resent
 
     def _packet(self, name: str, number: int) -> bytes:
         target = self._ward.target
@@ -101,31 +121,16 @@ class GoodTraffic:
         receipt = wire.decode_json(data, Receipt)
         self._received.setdefault(receipt.device, (time.monotonic(), receipt.status))
 
-    def _publish(
-        self, names: Sequence[str], packets: Sequence[bytes], rate_per_s: float
-    ) -> dict[str, float]:
-        broker = self._ward.broker
-        sessions = [
-            RawPublisher(broker.host, broker.port, f"band-{names[0]}-{number}")
-            for number in range(NUM_SESSIONS)
-        ]
-        began, sent = time.monotonic(), {}
-        for number, (name, packet) in enumerate(zip(names, packets, strict=True)):
-            time.sleep(max(0.0, began + number / rate_per_s - time.monotonic()))
-            sent[name] = time.monotonic()
-            sessions[number % NUM_SESSIONS].post(packet, WINDOW)
-        for session in sessions:
-            session.settle()
-            session.close()
-        return sent
-
-    def _delivered(self, names: Sequence[str], sent: dict[str, float]) -> Delivered:
+    def _delivered(
+        self, names: Sequence[str], sent: dict[str, float], num_resent: int
+    ) -> Delivered:
         came = np.array(sorted(self._received[name][0] for name in names))
         first, last_sent = min(sent.values()), max(sent.values())
         seconds = np.histogram(came, np.arange(first, last_sent, 1.0))[0]
         waits = [1000 * (self._received[name][0] - sent[name]) for name in names]
         return Delivered(
             num=len(names),
+            num_resent=num_resent,
             num_stored=sum(self._received[name][1] == "stored" for name in names),
             offered_per_s=(len(names) - 1) / (last_sent - first),
             rate_per_s=len(names) / (came[-1] - first),
@@ -134,3 +139,17 @@ class GoodTraffic:
             p95_ms=float(np.percentile(waits, 95)),
             worst_ms=max(waits),
         )
+
+
+def _publish(
+    sessions: Sequence[RawPublisher], packets: Mapping[str, bytes], rate_per_s: float
+) -> dict[str, float]:
+    """Publish at a rate; when each was sent, in seconds of the steady clock."""
+    began, sent = time.monotonic(), {}
+    for number, (name, packet) in enumerate(packets.items()):
+        time.sleep(max(0.0, began + number / rate_per_s - time.monotonic()))
+        sent[name] = time.monotonic()
+        sessions[number % len(sessions)].post(packet, WINDOW)
+    for session in sessions:
+        session.settle()
+    return sent
